@@ -1,0 +1,110 @@
+"""Every error that the core raises, and what each means.
+
+AgentError
+ ├─ InvalidRequest          what was asked cannot be done as asked; the caller must change it
+ │   ├─ Rejected            policy forbids it; names the rule
+ │   ├─ InvalidArchive      an uploaded tar is broken, dangerous or over a limit
+ │   ├─ TooLarge            more bytes than a setting allows
+ │   ├─ StartBeyondEnd      an offset that the log does not have yet
+ │   └─ InvalidSettings     a setting is wrong; names the file's line and what is allowed
+ ├─ NotFound                no such build, source, artifact or token
+ ├─ Conflict                the state of things forbids it, such as an idempotency key used for another request
+ ├─ StaleClaim              the build was claimed anew or finished by another; the holder must let go of it
+ ├─ Unavailable             cannot be accepted now, such as a full queue or a draining service; try again later
+ ├─ StoreUnavailable        the build store cannot be opened, read or written
+ ├─ LogFailed               a build's log could not be written
+ ├─ SourceFailed            the build's source could not be brought into its workspace
+ └─ EngineError             the engine could not do what was asked
+     ├─ EngineUnavailable   no answer: it is down, starting or cut off
+     ├─ ImageUnavailable    the image is not there and could not be pulled, or must not be
+     ├─ ContainerNotFound   no such container
+     └─ ContainerExists     the name is taken
+
+A build's non-zero exit is not among them: that is a value (`Outcome`). An exception means that we could not find out.
+"""
+
+from __future__ import annotations
+
+
+class AgentError(Exception):
+    """The root. `str()` is a sentence for the person who reads it: what happened, to what, what to do."""
+
+
+class InvalidRequest(AgentError):
+    """What was asked cannot be done as asked."""
+
+
+class Rejected(InvalidRequest):
+    """Policy forbids it. `rule` is the setting that says so, such as `builds.max_memory`."""
+
+    def __init__(self, rule: str, message: str) -> None:
+        super().__init__(message)
+        self.rule = rule
+
+
+class InvalidArchive(InvalidRequest):
+    """An archive is broken, dangerous or over a limit; nothing of it was kept."""
+
+
+class TooLarge(InvalidRequest):
+    """More bytes than a setting allows."""
+
+
+class StartBeyondEnd(InvalidRequest):
+    """An offset that the log does not have yet."""
+
+
+class InvalidSettings(InvalidRequest):
+    """A setting is wrong."""
+
+
+class NotFound(AgentError):
+    """No such build, source, artifact or token."""
+
+
+class Conflict(AgentError):
+    """The state of things forbids it."""
+
+
+class StaleClaim(AgentError):
+    """The build is no longer held by this claim."""
+
+
+class Unavailable(AgentError):
+    """Cannot be accepted now. `retry_after` is in seconds."""
+
+    def __init__(self, message: str, retry_after: int = 10) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class StoreUnavailable(AgentError):
+    """The build store cannot be opened, read or written; nothing was changed."""
+
+
+class LogFailed(AgentError):
+    """A build's log could not be written, such as on a full disk."""
+
+
+class SourceFailed(AgentError):
+    """The build's source could not be brought into its workspace."""
+
+
+class EngineError(AgentError):
+    """The engine could not do what was asked; `str()` carries the engine's own words."""
+
+
+class EngineUnavailable(EngineError):
+    """The engine gave no answer."""
+
+
+class ImageUnavailable(EngineError):
+    """The image is not on the engine and could not be pulled, or must not be."""
+
+
+class ContainerNotFound(EngineError):
+    """No such container."""
+
+
+class ContainerExists(EngineError):
+    """The container's name is taken."""

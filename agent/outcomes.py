@@ -1,0 +1,54 @@
+"""How a build ended, judged from what was seen. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.builds import Outcome, Reason, Result
+from agent.errors import AgentError, EngineError, ImageUnavailable, SourceFailed
+
+if TYPE_CHECKING:
+    from agent.engine import ExitStatus
+    from agent.policy import Limits
+
+_MIB = 1024**2
+
+
+def ended(status: ExitStatus, *, stopped: Reason | None, engine_lost: bool, limits: Limits) -> Outcome:
+    """The container ended. `stopped` is why we stopped it; `engine_lost` tells that the engine was away in between."""
+    if stopped is not None:
+        return aborted(stopped, limits, status.exit_code)
+    if status.exit_code == 0:
+        return Outcome(result=Result.SUCCESS, exit_code=0)
+    if status.oom_killed:
+        reason, message = Reason.OUT_OF_MEMORY, f"out of memory: it may use {limits.memory // _MIB} MiB"
+    elif engine_lost:
+        reason, message = Reason.ENGINE, "the engine went away during the build, which was probably stopped with it"
+    elif status.error:
+        reason, message = Reason.ENGINE, f"the engine could not run it: {status.error}"
+    else:
+        reason, message = Reason.EXIT_CODE, _exit_message(status.exit_code)
+    return Outcome(result=Result.FAILURE, reason=reason, message=message, exit_code=status.exit_code)
+
+
+def aborted(reason: Reason, limits: Limits, exit_code: int | None = None) -> Outcome:
+    """We stopped it, or never began."""
+    message = f"stopped after its timeout of {limits.timeout:g} s" if reason is Reason.TIMEOUT else "cancelled"
+    return Outcome(result=Result.ABORTED, reason=reason, message=message, exit_code=exit_code)
+
+
+def failed(error: AgentError, *, ran: bool) -> Outcome:
+    """We could not take it to its end. NOT_BUILT if its command never ran, so that nobody looks for the fault in it."""
+    if isinstance(error, SourceFailed):
+        reason = Reason.SOURCE
+    elif isinstance(error, ImageUnavailable):
+        reason = Reason.IMAGE
+    elif isinstance(error, EngineError):
+        reason = Reason.ENGINE
+    else:
+        reason = Reason.INTERNAL
+    return Outcome(result=Result.FAILURE if ran else Result.NOT_BUILT, reason=reason, message=str(error))
+
+
+def _exit_message(code: int) -> str:
+    return f"exit code {code}" + (f" (signal {code - 128})" if 128 < code < 160 else "")

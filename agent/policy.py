@@ -1,0 +1,101 @@
+"""Policy: what a build may have. Pure: the request, the settings and the host's size in; a spec, or Rejected, out.
+
+Everything a container of ours gets is decided here; the engine adapter only translates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agent import references, toolkit
+from agent.engine import LABEL_BUILD, LABEL_ROLE, LABEL_SERVICE, ContainerSpec, Mount
+from agent.errors import Rejected
+
+if TYPE_CHECKING:
+    from agent.builds import Build, BuildRequest
+    from agent.settings import BuildSettings
+
+# What apt, dpkg, apk, dnf and pip need to install as root, and no more: no NET_RAW, MKNOD, SYS_CHROOT or AUDIT_WRITE.
+CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETFCAP", "SETGID", "SETUID")
+ROLE_BUILD = "build"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What one build gets: CPUs, bytes, processes, bytes of /dev/shm, seconds."""
+
+    cpus: float
+    memory: int
+    pids: int
+    shm_size: int
+    timeout: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where builds of this service run: its id, its volume and toolkit, the builds' network, the host's size."""
+
+    service_id: str
+    volume: str
+    toolkit: str
+    network: str
+    runtime: str | None
+    cpus: int
+    memory: int
+
+
+def limits(request: BuildRequest, settings: BuildSettings, place: Place) -> Limits:
+    """The build's limits: what it asks for, or the defaults cut to the host's size. Raises Rejected over a maximum."""
+    most_cpus = min(settings.max_cpus, place.cpus)
+    most_memory = min(settings.max_memory, place.memory)
+    return Limits(
+        cpus=_limit("cpus", request.cpus, min(settings.cpus, most_cpus), most_cpus),
+        memory=int(_limit("memory", request.memory, min(settings.memory, most_memory), most_memory)),
+        pids=int(_limit("pids", request.pids, settings.pids, settings.max_pids)),
+        shm_size=int(_limit("shm_size", request.shm_size, settings.shm_size, settings.max_shm_size)),
+        timeout=_limit("timeout", request.timeout, settings.timeout, settings.max_timeout),
+    )
+
+
+def image(request: BuildRequest, settings: BuildSettings) -> str:
+    """The image's full reference. Raises InvalidRequest if it is none, Rejected if no pattern allows it."""
+    reference = references.parse(request.image)
+    if not any(references.matches(reference, pattern) for pattern in settings.allowed_images):
+        allowed = ", ".join(settings.allowed_images) or "none at all"
+        raise Rejected("builds.allowed_images", f"image {reference} is not allowed here; allowed: {allowed}")
+    return str(reference)
+
+
+def container_spec(build: Build, settings: BuildSettings, place: Place) -> ContainerSpec:
+    """All that the build's container is made of. Raises InvalidRequest and Rejected."""
+    request = build.request
+    allowed = limits(request, settings, place)
+    return ContainerSpec(
+        image=image(request, settings),
+        entrypoint=toolkit.ENTRYPOINT,
+        # docker-init then signals the whole process group, so that a stop reaches what a shell started (tini's README).
+        env={"CI": "true", "SIBLING_BUILD_ID": build.id, **request.env, "TINI_KILL_PROCESS_GROUP": "1"},
+        labels={LABEL_SERVICE: place.service_id, LABEL_BUILD: build.id, LABEL_ROLE: ROLE_BUILD},
+        workdir=toolkit.WORKSPACE,
+        user=request.user,
+        network=place.network,
+        mounts=(
+            Mount(volume=place.volume, subpath=f"workspaces/{build.id}", target=toolkit.WORKSPACE),
+            Mount(volume=place.volume, subpath=place.toolkit, target=toolkit.TARGET, read_only=True),
+        ),
+        tmpfs={"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={settings.tmp_size}"},  # noqa: S108 - the container's own
+        cpus=allowed.cpus,
+        memory=allowed.memory,
+        pids=allowed.pids,
+        shm_size=allowed.shm_size,
+        cap_add=CAPABILITIES,
+        log_size=settings.max_log,
+        runtime=place.runtime,
+    )
+
+
+def _limit(name: str, asked: float | None, default: float, most: float) -> float:
+    if asked is not None and asked > most:
+        raise Rejected(f"builds.max_{name}", f"{name} {asked:g} is over the {most:g} that a build may have here")
+    return default if asked is None else asked

@@ -1,0 +1,94 @@
+"""Image references as Docker reads them, and the patterns that settings match them with. Pure.
+
+The grammar is that of distribution/reference: `[domain/]path[:tag][@digest]`, where the first part is a domain only if
+it holds a dot or a colon, or is `localhost`; everything else is on docker.io, and one bare word below `library/`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from agent.errors import InvalidRequest
+
+_DOMAIN = re.compile(
+    r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])(?:\.(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9]))*"
+    r"(?::[0-9]{1,5})?|\[[0-9a-fA-F:]+\](?::[0-9]{1,5})?"
+)
+_PART = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
+_ID = re.compile(r"(?:sha256:)?[0-9a-f]{64}")
+MAX_NAME = 255  # distribution/reference, NameTotalLengthMax
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A reference in full. With a digest the tag says nothing, and is None."""
+
+    domain: str
+    path: str
+    tag: str | None
+    digest: str | None
+
+    @property
+    def name(self) -> str:
+        """Domain and path, such as `docker.io/library/python`."""
+        return f"{self.domain}/{self.path}"
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.digest}" if self.digest else f"{self.name}:{self.tag}"
+
+
+def parse(text: str) -> Reference:
+    """The reference in full that `text` means to Docker. Raises InvalidRequest.
+
+    An image id is refused: it would name an image without saying whose it is, past any pattern.
+    """
+    if _ID.fullmatch(text):
+        raise InvalidRequest(f"{text!r} is an image id; name the image instead, such as python:3.12")
+    rest, at, digest = text.partition("@")
+    if at and not _DIGEST.fullmatch(digest):
+        raise InvalidRequest(f"{text!r} is not an image: {digest!r} is not a sha256 or sha512 digest")
+    name, tag = _split_tag(rest)
+    domain, path = _split_domain(name)
+    if not _DOMAIN.fullmatch(domain) or not all(_PART.fullmatch(part) for part in path.split("/")):
+        raise InvalidRequest(f"{text!r} is not an image; write it as registry.example/team/app:1.0 or python:3.12")
+    if tag is not None and not _TAG.fullmatch(tag):
+        raise InvalidRequest(f"{text!r} is not an image: {tag!r} is not a tag")
+    if len(domain) + 1 + len(path) > MAX_NAME:
+        raise InvalidRequest(f"{text[:40]!r}... is not an image: its name is over {MAX_NAME} characters")
+    return Reference(domain.lower(), path, None if digest else tag or "latest", digest or None)
+
+
+def matches(reference: Reference, pattern: str) -> bool:
+    """Whether a pattern covers the reference; one without a tag covers every tag and digest.
+
+    `*` stands for any characters but `/`, `**` for any at all. A pattern with a tag never covers a digest, since a
+    digest does not say which tag it was.
+    """
+    name, tag = _split_tag(pattern)
+    if name != "**" and not name.startswith("**/"):
+        name = "/".join(_split_domain(name))
+    if not _glob(name).fullmatch(reference.name):
+        return False
+    return tag is None or (reference.tag is not None and _glob(tag).fullmatch(reference.tag) is not None)
+
+
+def _split_tag(text: str) -> tuple[str, str | None]:
+    name, colon, tag = text.rpartition(":")
+    return (name, tag) if colon and "/" not in tag else (text, None)
+
+
+def _split_domain(name: str) -> tuple[str, str]:
+    domain, slash, path = name.partition("/")
+    if slash and (set(domain) & set(".:*[") or domain == "localhost" or domain != domain.lower()):
+        if domain in ("index.docker.io", "docker.io"):
+            return "docker.io", path if "/" in path else f"library/{path}"
+        return domain, path
+    return "docker.io", name if slash else f"library/{name}"
+
+
+def _glob(pattern: str) -> re.Pattern[str]:
+    parts = re.split(r"(\*\*|\*)", pattern)
+    return re.compile("".join({"*": "[^/]*", "**": ".*"}.get(part, re.escape(part)) for part in parts))
