@@ -1,0 +1,201 @@
+"""What is wrong with this machine, and the cure: the checks behind `sibling doctor`.
+
+They change nothing that a running service holds; the network and the volume are made if missing, as a start would do.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import grp
+import shutil
+import socket
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent import busybox, data_volume
+from agent.database import newest_revision
+from agent.engine import LABEL_ROLE
+from agent.errors import AgentError, EngineUnavailable, InvalidSettings
+from agent.host import read_host
+from agent.tokens import TokenFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from agent.engine import Engine, EngineInfo
+    from agent.settings import QueueSettings, Settings
+
+_SOCKET_TIMEOUT = 5.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One thing looked at. `cure` is a command or a setting; empty if all is well, or if `detail` says it already."""
+
+    name: str
+    ok: bool
+    detail: str
+    cure: str = ""
+
+
+async def examine(settings: Settings, engine_factory: Callable[[], Engine]) -> list[Finding]:
+    """Look at everything that the service needs; what cannot be looked at for want of another thing is left out."""
+    findings = [_settings(settings), _tokens(settings.auth.token_file), _busybox(), _git()]
+    findings.append(_socket(Path(settings.engine.host.removeprefix("unix://"))))
+    if findings[-1].ok:
+        engine = engine_factory()
+        try:
+            findings += await _examine_engine(engine, settings)
+        finally:
+            await engine.close()
+    return findings
+
+
+async def _examine_engine(engine: Engine, settings: Settings) -> list[Finding]:
+    try:
+        info = await engine.info()
+    except EngineUnavailable as error:
+        return [_wrong("engine", str(error), "See its log, `journalctl -u docker`; `systemctl restart docker`.")]
+    except AgentError as error:
+        return [_wrong("engine", str(error))]
+    findings = [*_engine(info, settings.engine.runtime), await _network(engine, settings.engine.network)]
+    try:
+        volume = await data_volume.locate(engine, settings.data)
+    except AgentError as error:
+        return [*findings, _wrong("volume", str(error))]
+    findings.append(_fine("volume", f"{volume.name}, seen and writable at {volume.dir}"))
+    return [*findings, *_host(volume.dir, settings.queue), _store(volume.dir / "builds.db")]
+
+
+def _settings(settings: Settings) -> Finding:
+    return _fine("settings", f"all are allowed; the service listens on {settings.server.host}:{settings.server.port}")
+
+
+def _tokens(path: Path | None) -> Finding:
+    if path is None:
+        return _fine("tokens", "no token file: only this machine can call, with the admin token in the data folder")
+    try:
+        count = len(TokenFile(path).list())
+    except InvalidSettings as error:
+        return _wrong("tokens", str(error))
+    if count == 0:
+        return _wrong("tokens", f"{path} holds none, so nobody can call.", "`sibling token create NAME --scope admin`")
+    return _fine("tokens", f"{count} in {path}")
+
+
+def _busybox() -> Finding:
+    try:
+        return _fine("busybox", f"{busybox.find_static_busybox()} is static")
+    except InvalidSettings as error:
+        return _wrong("busybox", str(error))
+
+
+def _git() -> Finding:
+    path = shutil.which("git")
+    if path is None:
+        return _wrong("git", "There is no git, so builds with a git source fail.", "`apt-get install git`")
+    return _fine("git", path)
+
+
+def _socket(path: Path) -> Finding:
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(_SOCKET_TIMEOUT)
+            connection.connect(str(path))
+    except FileNotFoundError:
+        cure = f"`systemctl start docker`, or set engine.host; for a container, add `-v {path}:{path}`."
+        return _wrong("socket", f"There is no {path}.", cure)
+    except PermissionError:
+        return _wrong("socket", f"This user may not use {path}.", _permission_cure(path))
+    except OSError as error:
+        return _wrong(
+            "socket", f"No engine answers at {path}: {error}.", "`systemctl restart docker`, or set engine.host."
+        )
+    return _fine("socket", f"{path} lets us in")
+
+
+def _permission_cure(path: Path) -> str:
+    try:
+        group = path.stat().st_gid
+    except PermissionError:
+        return f"Let this user into the folder {path.parent}."
+    try:
+        name = grp.getgrgid(group).gr_name
+    except KeyError:  # in a container the host's groups have no names
+        name = str(group)
+    return f"Let this user into group {group}: `usermod -aG {name} USER`; for a container, add `--group-add {group}`."
+
+
+def _engine(info: EngineInfo, runtime: str | None) -> Iterator[Finding]:
+    yield _fine("engine", f"Docker {info.version}, API {info.api_version}, on {info.os}, {info.storage_driver}")
+    if info.has_init:
+        yield _fine("init", "docker-init is there")
+    else:
+        yield _wrong("init", "The engine has no docker-init, which builds run under.", "`apt-get install tini`")
+    if runtime is not None and runtime not in info.runtimes:
+        detail = f"The engine knows no runtime {runtime}, only {', '.join(info.runtimes)}."
+        yield _wrong("runtime", detail, "Set engine.runtime, or add it to the engine's /etc/docker/daemon.json.")
+
+
+async def _network(engine: Engine, name: str) -> Finding:
+    try:
+        await engine.ensure_network(name, {LABEL_ROLE: "network"})
+    except AgentError as error:
+        return _wrong("network", str(error))
+    return _fine("network", f"{name} keeps builds apart")
+
+
+def _host(folder: Path, queue: QueueSettings) -> Iterator[Finding]:
+    host = read_host(folder)
+    for name, free, least in (
+        ("memory", host.memory_available, queue.min_free_memory),
+        ("disk", host.disk_free, queue.min_free_disk),
+    ):
+        detail = f"{free / 1024**2:,.0f} MiB free; builds start above {least / 1024**2:,.0f} MiB"
+        yield (
+            _fine(name, detail)
+            if free >= least
+            else _wrong(name, detail, f"Free some, or lower queue.min_free_{name}.")
+        )
+
+
+def _store(path: Path) -> Finding:
+    if not path.exists():
+        return _fine("store", f"{path} is made at the first start")
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+            (fault,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            (revision,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    except sqlite3.Error as error:
+        fault = str(error)
+    if fault != "ok":
+        cure = "Look as the service's user; if the file is broken, stop the service and put a backup in its place."
+        return _wrong("store", f"{path} cannot be read: {fault}.", cure)
+    if revision > newest_revision():
+        return _wrong("store", f"{path} was written by a newer Sibling.", "Install that version again, or a newer one.")
+    return _fine(
+        "store", f"{path} is whole; {'a service is running on it' if _is_held(path) else 'no service runs on it'}"
+    )
+
+
+def _is_held(path: Path) -> bool:
+    """Whether a service has the store open, by its lock file (`database.Database`)."""
+    try:
+        with Path(f"{path}.lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _fine(name: str, detail: str) -> Finding:
+    return Finding(name=name, ok=True, detail=detail)
+
+
+def _wrong(name: str, detail: str, cure: str = "") -> Finding:
+    return Finding(name=name, ok=False, detail=detail, cure=cure)

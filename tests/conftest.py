@@ -1,0 +1,27 @@
+"""What every test may ask for."""
+
+import os
+
+import docker
+import pytest
+
+BUSYBOX = "sibling-test/busybox:1"  # made by scripts/test-images
+
+
+@pytest.fixture(scope="session")
+def anyio_backend():
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def docker_host():
+    """The address of a Docker Engine that answers and has the test images."""
+    host = os.environ.get("DOCKER_HOST")
+    if not host:
+        pytest.fail("This test needs a Docker Engine, and DOCKER_HOST is not set. Run `make test`.")
+    try:
+        with docker.APIClient(base_url=host, version="1.45") as engine:
+            engine.inspect_image(BUSYBOX)
+    except (docker.errors.DockerException, OSError) as error:
+        pytest.fail(f"This test needs a Docker Engine with {BUSYBOX} at {host}: {error}. Run `make test`.")
+    return host
