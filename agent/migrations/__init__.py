@@ -1,0 +1,1 @@
+"""The build store's schema through time, for alembic. The files in `versions` are never changed, only added to."""

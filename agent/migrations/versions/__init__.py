@@ -1,0 +1,1 @@
+"""One file per revision, named after it: `0001_builds.py` is revision 0001."""
