@@ -1,0 +1,242 @@
+"""The engine over Docker's socket: each verb of `Engine` as calls of the Docker API.
+
+Imported by `api/commands.py` alone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from functools import partial
+from http import HTTPStatus
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote
+
+from anyio import fail_after
+
+from agent import docker_wire as wire
+from agent.docker_calls import DockerCalls, unless
+from agent.docker_stream import MAX_STDIN
+from agent.docker_wire import Refused
+from agent.engine import Container, EngineInfo, ExitStatus, Image, MountPoint, Usage
+from agent.errors import ContainerExists, ContainerNotFound, EngineError, ImageUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from agent.docker_stream import Connection, DockerStream
+    from agent.engine import ContainerSpec
+
+T = TypeVar("T")
+
+_PROGRESS_EVERY = 1.0  # seconds
+
+
+class DockerEngine:
+    """An `Engine`. `host` is a Unix socket's path or `unix://` URL; times are in seconds.
+
+    `timeout` bounds a short call, `pull_timeout` a pull. At most `stream_limit` outputs, waits, stops, pulls and files
+    are under way at once; more wait their turn.
+    """
+
+    def __init__(self, host: str, *, timeout: float, stream_limit: int, pull_timeout: float) -> None:
+        self._pull_timeout = pull_timeout
+        self._calls = DockerCalls(host.removeprefix("unix://"), timeout, stream_limit)
+        self._sdk = self._calls.sdk
+
+    async def info(self) -> EngineInfo:
+        """What the engine is. Raises EngineError if its API is too old for us."""
+        version = await self._calls.short("ask the engine for its version", self._sdk.version, api_version=False)
+        wire.check_api(version)
+        return wire.engine_info(await self._calls.short("ask the engine about itself", self._sdk.info), version)
+
+    async def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
+        """Make the builds' bridge if it is not there. Raises EngineError if one is that lets containers meet."""
+        inspect = partial(self._calls.short, f"look for network {name}", self._sdk.inspect_network, name)
+        network = await unless(HTTPStatus.NOT_FOUND, inspect())
+        if network is None:
+            create = partial(
+                self._sdk.create_network, driver="bridge", options={wire.ICC: "false"}, labels=dict(labels)
+            )
+            # In a conflict another service was faster.
+            await unless(HTTPStatus.CONFLICT, self._calls.short(f"create network {name}", create, name))
+            network = await inspect()
+        if network["Driver"] != "bridge" or (network["Options"] or {}).get(wire.ICC) != "false":
+            raise EngineError(
+                f"network {name} is there already, but is no bridge that keeps containers apart ({wire.ICC}=false); "
+                f"remove it with `docker network rm {name}`, or name another one in engine.network"
+            )
+
+    async def ensure_volume(self, name: str, labels: Mapping[str, str]) -> str:
+        """Make the volume if it is not there: the engine answers a second creation with the volume that is."""
+        volume = await self._calls.short(f"create volume {name}", self._sdk.create_volume, name, labels=dict(labels))
+        return str(volume["Mountpoint"])
+
+    async def image(self, reference: str) -> Image | None:
+        """The image that the reference names, or None."""
+        inspect = self._calls.short(f"look for image {reference}", self._sdk.inspect_image, reference)
+        answer = await unless(HTTPStatus.NOT_FOUND, inspect)
+        return None if answer is None else Image(id=answer["Id"], user=answer["Config"].get("User", ""))
+
+    async def pull(self, reference: str, progress: Callable[[str], None]) -> None:
+        """Pull it; `progress` is called in another thread, once a second at most."""
+        try:
+            with fail_after(self._pull_timeout):
+                await self._calls.long(f"pull image {reference}", partial(_pull, reference, progress))
+        except Refused as refused:
+            raise ImageUnavailable(str(refused)) from refused
+        except TimeoutError as error:
+            raise ImageUnavailable(
+                f"could not pull image {reference} within {self._pull_timeout:g} seconds (engine.pull_timeout)"
+            ) from error
+
+    async def create(self, name: str, spec: ContainerSpec) -> str:
+        """Create a container and return its id."""
+        create = self._sdk.create_container_from_config
+        try:
+            answer = await self._calls.short(f"create container {name}", create, wire.create_body(spec), name)
+        except Refused as refused:
+            if refused.status == HTTPStatus.CONFLICT:
+                raise ContainerExists(str(refused)) from refused
+            if refused.status == HTTPStatus.NOT_FOUND and await self.image(spec.image) is None:
+                raise ImageUnavailable(str(refused)) from refused
+            raise
+        return str(answer["Id"])
+
+    async def read_file(self, container: str, path: str) -> bytes | None:
+        """A regular file of at most 1 MiB. Raises EngineError if it is larger."""
+        doing = f"read {path} of container {container}"
+        archive = await unless(HTTPStatus.NOT_FOUND, self._calls.long(doing, partial(_get_archive, container, path)))
+        if archive is None:
+            await self._inspect(container)
+            return None
+        return wire.archived_file(doing, archive)
+
+    async def write_file(self, container: str, path: str, content: bytes, mode: int) -> None:
+        """Write a file, owned by root; missing parents are made. Raises EngineError if the path is a folder."""
+        put = partial(_put_archive, container, wire.file_archive(path, content, mode))
+        await self._for(container, self._calls.long(f"write {path} into container {container}", put))
+
+    async def attach(self, container: str, stdin: bytes) -> DockerStream:
+        """Attach before the start. The engine's socket holds `stdin` until the container reads it, even if we die."""
+        if len(stdin) > MAX_STDIN:
+            raise EngineError(
+                f"container {container} cannot be given {len(stdin)} bytes to read; {MAX_STDIN} is the most"
+            )
+        attach = partial(_attach, container, stdin)
+        return await self._for(container, self._calls.stream(f"read the output of container {container}", attach))
+
+    async def logs(self, container: str, *, follow: bool) -> DockerStream:
+        """All that it wrote so far, and then what it writes."""
+        logs = partial(_logs, container, follow=follow)
+        return await self._for(container, self._calls.stream(f"read the log of container {container}", logs))
+
+    async def start(self, container: str) -> None:
+        """Start it; nothing happens if it runs. One that has ended runs again, so look before asking twice."""
+        await self._for(container, self._calls.short(f"start container {container}", self._sdk.start, container))
+
+    async def wait(self, container: str) -> ExitStatus:
+        """Wait for its end. Raises EngineError if it was never started, which the engine takes for exit code 0."""
+        doing = f"wait for container {container}"
+        await self._for(container, self._calls.long(doing, partial(_wait, container)))
+        return wire.exit_status(doing, (await self._inspect(container))["State"])
+
+    async def stop(self, container: str, grace: float) -> None:
+        """TERM, then KILL after `grace`, which the engine takes in whole seconds."""
+        stop = self._calls.slow(f"stop container {container}", self._sdk.stop, container, timeout=math.ceil(grace))
+        await unless(HTTPStatus.NOT_FOUND, stop)
+
+    async def remove(self, container: str) -> None:
+        """Kill it if it runs, and remove it with its anonymous volumes; returns when it is gone."""
+        doing = f"remove container {container}"
+        try:
+            await self._calls.short(doing, self._sdk.remove_container, container, v=True, force=True)
+        except Refused as refused:
+            if refused.status == HTTPStatus.CONFLICT:  # another removal is under way
+                options = {"timeout": self._calls.timeout, "condition": "removed"}
+                await unless(HTTPStatus.NOT_FOUND, self._calls.slow(doing, self._sdk.wait, container, **options))
+            elif refused.status != HTTPStatus.NOT_FOUND:
+                raise
+
+    async def container(self, name: str) -> Container | None:
+        """The container of that name or id, or None."""
+        answer = await self._find(name)
+        return None if answer is None else wire.inspected_container(answer)
+
+    async def mounts(self, container: str) -> Sequence[MountPoint]:
+        """All that is mounted in a container, its image's volumes included."""
+        return [wire.mount_point(mount) for mount in (await self._inspect(container))["Mounts"]]
+
+    async def list(self, labels: Mapping[str, str]) -> Sequence[Container]:
+        """All containers with these labels, running or not."""
+        filters = {"label": [f"{name}={value}" for name, value in labels.items()]}
+        answer = await self._calls.short("list containers", self._sdk.containers, all=True, filters=filters)
+        return [wire.listed_container(entry) for entry in answer]
+
+    async def stats(self, container: str) -> Usage:
+        """What it uses now."""
+        options = {"stream": False, "one_shot": True}
+        stats = self._calls.short(f"measure container {container}", self._sdk.stats, container, **options)
+        return wire.usage(await self._for(container, stats))
+
+    async def close(self) -> None:
+        """Let go of all connections; what is under way ends with EngineUnavailable."""
+        self._calls.close()
+
+    async def _inspect(self, container: str) -> wire.Json:
+        answer = await self._find(container)
+        if answer is None:
+            raise ContainerNotFound(f"there is no container {container} on the engine")
+        return answer
+
+    async def _find(self, container: str) -> wire.Json | None:
+        inspect = self._calls.short(f"look for container {container}", self._sdk.inspect_container, container)
+        return await unless(HTTPStatus.NOT_FOUND, inspect)
+
+    async def _for(self, container: str, call: Awaitable[T]) -> T:
+        """What the call gives. The engine says 404 of a missing container, but also of its network, volume or file."""
+        try:
+            return await call
+        except Refused as refused:
+            if refused.status == HTTPStatus.NOT_FOUND:
+                await self._inspect(container)
+            raise
+
+
+def _pull(reference: str, progress: Callable[[str], None], connection: Connection) -> None:
+    connection.wait_forever()  # the engine says nothing before the registry does
+    connection.ask("POST", f"/images/create?fromImage={quote(reference, safe='')}")
+    state, said = wire.PullProgress(reference), time.monotonic()
+    for line in connection.lines():
+        state.take(json.loads(line))
+        if time.monotonic() - said >= _PROGRESS_EVERY:
+            said = time.monotonic()
+            progress(str(state))
+
+
+def _attach(container: str, stdin: bytes, connection: Connection) -> None:
+    path = f"/containers/{quote(container)}/attach?stream=1&stdin=1&stdout=1&stderr=1"
+    connection.ask("POST", path, {"Connection": "Upgrade", "Upgrade": "tcp"})
+    connection.send_all(stdin)
+    connection.wait_forever()
+
+
+def _logs(container: str, connection: Connection, *, follow: bool) -> None:
+    connection.ask("GET", f"/containers/{quote(container)}/logs?stdout=1&stderr=1&follow={int(follow)}")
+    connection.wait_forever()
+
+
+def _wait(container: str, connection: Connection) -> None:
+    connection.ask("POST", f"/containers/{quote(container)}/wait?condition=not-running")
+    connection.wait_forever()
+    connection.read()
+
+
+def _get_archive(container: str, path: str, connection: Connection) -> bytes:
+    connection.ask("GET", f"/containers/{quote(container)}/archive?path={quote(path)}")
+    return connection.read(wire.MAX_ARCHIVE)
+
+
+def _put_archive(container: str, archive: bytes, connection: Connection) -> None:
+    connection.ask("PUT", f"/containers/{quote(container)}/archive?path=/&noOverwriteDirNonDir=1", body=archive)
