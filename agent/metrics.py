@@ -1,0 +1,60 @@
+"""What Prometheus is told. Gauges of the present are read from the truth when asked; only events are counted here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from agent.builds import BuildState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agent.builds import Build
+    from agent.host import Host
+
+# From a cached no-op to a day.
+_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 900, 3600, 14400, 86400)
+
+
+class Metrics:
+    """One registry per service."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._builds = Counter(
+            "sibling_builds", "Finished builds by result and reason.", ("result", "reason"), registry=self.registry
+        )
+        self._phases = Histogram(
+            "sibling_build_phase_seconds",
+            "Time that finished builds spent in a phase.",
+            ("phase",),
+            registry=self.registry,
+            buckets=_SECONDS,
+        )
+        self._states = Gauge("sibling_builds_now", "Builds by state, but finished.", ("state",), registry=self.registry)
+        self._slots = Gauge("sibling_slots", "Builds that may run at once.", registry=self.registry)
+        self._memory = Gauge("sibling_host_memory_available_bytes", "Memory available.", registry=self.registry)
+        self._disk = Gauge("sibling_data_free_bytes", "Space left on the data volume.", registry=self.registry)
+        self._engine = Gauge("sibling_engine_up", "1 if the engine answered at the last look.", registry=self.registry)
+        self.reaped = Counter(
+            "sibling_reaped", "Leftovers that the reaper removed, by kind.", ("kind",), registry=self.registry
+        )
+
+    def finished(self, build: Build) -> None:
+        """Count a finished build."""
+        if build.outcome is not None:
+            self._builds.labels(build.outcome.result, build.outcome.reason or "").inc()
+        for phase, seconds in build.phases.items():
+            self._phases.labels(phase).observe(seconds)
+
+    def render(self, counts: Mapping[BuildState, int], slots: int, host: Host, *, engine_up: bool) -> bytes:
+        """The page in Prometheus' text format 0.0.4, with the present as given."""
+        for state in (BuildState.QUEUED, BuildState.PREPARING, BuildState.RUNNING):
+            self._states.labels(state).set(counts.get(state, 0))
+        self._slots.set(slots)
+        self._memory.set(host.memory_available)
+        self._disk.set(host.disk_free)
+        self._engine.set(engine_up)
+        return generate_latest(self.registry)

@@ -1,0 +1,110 @@
+"""What must be there before a build's container is: its workspace with the source in it, and the image.
+
+And, once it is created, the workspace and the passwd entry for the user that it runs as.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from agent import archive, git_source, toolkit, users
+from agent.builds import GIT_PASSWORD, Build, GitSource, UploadedSource
+from agent.errors import ImageUnavailable
+from agent.threads import in_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.engine import Engine, Image
+    from agent.phases import Phases
+    from agent.settings import SourceSettings
+    from agent.sources import Sources
+    from agent.stop import Stop
+    from agent.users import User
+    from agent.workspace import Workspaces
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """Shared by all builds. Remembers who `user` is in an image, by the image's id, which never changes its content."""
+
+    engine: Engine
+    workspaces: Workspaces
+    sources: Sources
+    settings: SourceSettings
+    _users: dict[tuple[str, str], tuple[User | None, str]] = field(default_factory=dict)
+
+    async def prepare(
+        self,
+        build: Build,
+        reference: str,
+        stop: Stop,
+        phases: Phases,
+        secrets: dict[str, str],
+        note: Callable[[str], None],
+    ) -> Image:
+        """Make the workspace and find or pull the image. Raises SourceFailed, ImageUnavailable, Stopped."""
+        await in_thread(self.workspaces.make, build.id)
+        if build.request.source is not None:
+            with phases("source"):
+                await in_thread(self._bring_source, build, stop, secrets, note)
+            stop.check()
+        return await self._image(build, reference, stop, phases, note)
+
+    async def give_to_user(self, build: Build, container: str, image: Image) -> None:
+        """Make the workspace the user's own, and let a bare uid find itself in /etc/passwd."""
+        name = build.request.user or image.user
+        if users.is_root(name):
+            return
+        user, passwd = await self._user(name, container, image)
+        if user is None:
+            return  # the engine refuses to start it, and says so
+        await in_thread(self.workspaces.give_to, build.id, user.uid, user.gid)
+        if not user.known:
+            entry = users.with_entry(passwd, user, toolkit.HOME).encode()
+            await self.engine.write_file(container, "/etc/passwd", entry, 0o644)
+
+    def _bring_source(self, build: Build, stop: Stop, secrets: dict[str, str], note: Callable[[str], None]) -> None:
+        workspace, source = self.workspaces.path(build.id), build.request.source
+        if isinstance(source, UploadedSource):
+            tar = self.sources.path(source.id)
+            archive.unpack(tar, workspace, self.settings, owner=None, cancelled=stop.asked)
+        elif isinstance(source, GitSource):
+            git_source.fetch(
+                source,
+                secrets.get(GIT_PASSWORD),
+                workspace,
+                timeout=self.settings.git_timeout,
+                cancelled=stop.asked,
+                note=note,
+            )
+
+    async def _image(
+        self, build: Build, reference: str, stop: Stop, phases: Phases, note: Callable[[str], None]
+    ) -> Image:
+        pull = build.request.pull
+        image = None if pull == "always" else await self.engine.image(reference)
+        if image is not None:
+            return image
+        if pull == "never":
+            raise ImageUnavailable(f"image {reference} is not on the engine, and the build says never to pull it")
+        start = time.perf_counter()
+        with phases("pull"):
+            await stop.or_else(self.engine.pull(reference, note))
+        image = await self.engine.image(reference)
+        if image is None:
+            raise ImageUnavailable(f"image {reference} was pulled, but the engine does not have it")
+        note(f"pulled {reference} in {time.perf_counter() - start:.1f} s")
+        return image
+
+    async def _user(self, name: str, container: str, image: Image) -> tuple[User | None, str]:
+        key = (image.id, name)
+        if key not in self._users:
+            passwd, group = [
+                (await self.engine.read_file(container, path) or b"").decode("utf-8", "replace")
+                for path in ("/etc/passwd", "/etc/group")
+            ]
+            self._users[key] = (users.find(name, passwd, group), passwd)
+        return self._users[key]

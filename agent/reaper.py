@@ -1,0 +1,85 @@
+"""Two-way reconciliation of what is there with what the store says: nothing of a finished build stays.
+
+Containers, workspaces, uploads, logs and artifacts. It looks at the truth each time, so that a crash at any moment, of
+us or of the engine, is cleaned up by the next look.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agent.builds import UploadedSource
+from agent.engine import LABEL_BUILD, LABEL_SERVICE
+from agent.threads import in_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from agent.artifacts import Artifacts
+    from agent.build_logs import BuildLogs
+    from agent.build_store import BuildStore
+    from agent.engine import Engine
+    from agent.metrics import Metrics
+    from agent.settings import RetentionSettings
+    from agent.sources import Sources
+    from agent.workspace import Workspaces
+
+PERIOD = 30.0  # seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reaper:
+    """Removes leftovers of this service's own builds; never touches what carries no label of it."""
+
+    engine: Engine
+    store: BuildStore
+    logs: BuildLogs
+    workspaces: Workspaces
+    sources: Sources
+    artifacts: Artifacts
+    metrics: Metrics
+    retention: RetentionSettings
+    service_id: str
+    running: Callable[[], Collection[str]]
+
+    async def look(self) -> None:
+        """One look over everything. Raises EngineError if the engine does not answer; the files are done first."""
+        await in_thread(self._delete_old)
+        await in_thread(self._clean_files)
+        await self._clean_containers()
+
+    async def _clean_containers(self) -> None:
+        containers = await self.engine.list({LABEL_SERVICE: self.service_id})
+        # Read after the list: a build that began in between is in it, one that ended meanwhile is done next time.
+        alive = await in_thread(self._alive)
+        for container in containers:
+            if container.labels.get(LABEL_BUILD) not in alive:
+                await self.engine.remove(container.id)
+                self.metrics.reaped.labels("container").inc()
+
+    def _clean_files(self) -> None:
+        workspaces = self.workspaces.ids()
+        alive = self._alive()
+        for build_id in workspaces:
+            if build_id not in alive:
+                self.workspaces.remove(build_id)
+                self.metrics.reaped.labels("workspace").inc()
+
+    def _delete_old(self) -> None:
+        """Retention: finished builds beyond their age, and uploads that nobody used."""
+        while ids := self.store.delete_finished(time.time() - self.retention.builds):
+            for build_id in ids:
+                self.logs.delete(build_id)
+                self.artifacts.delete(build_id)
+                self.metrics.reaped.labels("build").inc()
+        self.sources.remove_unused(self._sources_in_use(), time.time())
+
+    def _alive(self) -> set[str]:
+        """Builds whose things must stay: what the store holds as begun, and what is being cleaned up by its runner."""
+        return {build.id for build in self.store.running()} | set(self.running())
+
+    def _sources_in_use(self) -> set[str]:
+        sources = (build.request.source for build in self.store.unfinished())
+        return {source.id for source in sources if isinstance(source, UploadedSource)}

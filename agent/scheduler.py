@@ -1,0 +1,148 @@
+"""Which queued build starts when: by priority and age, while slots, memory and disk allow.
+
+A build that does not fit holds those behind it, so that big builds are not starved by small ones. No counters are kept:
+what runs is what has a task here, and what it may use is in its own record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from agent import policy
+from agent.builds import Build, Reason
+from agent.changes import Changes, within
+from agent.errors import StaleClaim
+from agent.stop import Stop
+from agent.threads import in_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.build_store import BuildStore
+    from agent.host import Host
+    from agent.metrics import Metrics
+    from agent.runner import Runner
+
+_log = structlog.get_logger()
+LEASE = 60.0  # seconds that a claim holds without being renewed
+TICK = 5.0  # seconds between looks at the queue when nothing happens: memory and disk come back unannounced
+
+
+class Scheduler:
+    """Takes builds from the store and runs each in a task of its own."""
+
+    def __init__(
+        self,
+        *,
+        store: BuildStore,
+        runner: Runner,
+        engine_up: Callable[[], bool],
+        changes: Changes,
+        metrics: Metrics,
+        read_host: Callable[[], Host],
+    ) -> None:
+        self._store = store
+        self._runner = runner
+        self._engine_up = engine_up
+        self._changes = changes
+        self._metrics = metrics
+        self._read_host = read_host
+        self._owner = runner.place.service_id
+        self._queue = runner.settings.queue
+        self._wake = asyncio.Event()
+        self._renew_at = 0.0
+        self._stops: dict[str, Stop] = {}
+        self._running: dict[str, tuple[Build, asyncio.Task[None]]] = {}
+        self.waiting_for: str | None = None  # why the head of the queue does not start, for the status
+
+    @property
+    def running(self) -> frozenset[str]:
+        """The ids of builds whose container or workspace may be there now."""
+        return frozenset(self._running)
+
+    def wake(self) -> None:
+        """Look at the queue now."""
+        self._wake.set()
+
+    def stop(self, build_id: str) -> None:
+        """Ask a running build to stop; it ends as ABORTED."""
+        if build_id in self._stops:
+            self._stops[build_id].ask(Reason.CANCELLED)
+
+    async def recover(self) -> None:
+        """Go on with what an earlier run of the service had begun."""
+        for build in await in_thread(self._store.adopt, self._owner, time.time() + LEASE):
+            self._drive(build)
+
+    async def turn(self) -> None:
+        """Start what may start now, then wait until something changes."""
+        self._wake.clear()
+        await self._keep_claims()
+        while self._engine_up() and (build := await self._claim()) is not None:
+            self._drive(build)
+        await within(self._wake, TICK)
+
+    async def close(self) -> None:
+        """Let go of all builds and leave their containers running, as a crash would, for the next start."""
+        tasks = [task for _, task in self._running.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _keep_claims(self) -> None:
+        if time.monotonic() < self._renew_at:
+            return
+        await in_thread(self._store.renew, self._owner, time.time() + LEASE)
+        self._renew_at = time.monotonic() + LEASE / 3
+        # After our own are renewed: a suspended host must not lose what it runs.
+        await in_thread(self._store.release_expired)
+
+    async def _claim(self) -> Build | None:
+        host = await in_thread(self._read_host)
+        return await in_thread(
+            self._store.claim, self._owner, time.time() + LEASE, lambda head: self._admits(head, host)
+        )
+
+    def _admits(self, head: Build, host: Host) -> bool:
+        """Whether the head of the queue may start now; called in the store's thread, and reads only."""
+        used = sum(self._memory_of(build) for build, _ in list(self._running.values()))
+        queue = self._queue
+        if len(self._running) >= queue.slots:
+            self.waiting_for = f"all {queue.slots} slots are taken"
+        elif self._running and used + self._memory_of(head) > host.memory_total * queue.memory_overcommit:
+            self.waiting_for = "the memory limits of running builds leave no room for it"
+        elif host.memory_available < queue.min_free_memory:
+            self.waiting_for = f"the host has only {host.memory_available >> 20} MiB of memory available"
+        elif host.disk_free < queue.min_free_disk:
+            self.waiting_for = f"the data volume has only {host.disk_free >> 20} MiB left"
+        else:
+            self.waiting_for = None
+        return self.waiting_for is None
+
+    def _memory_of(self, build: Build) -> int:
+        return policy.limits(build.request, self._runner.settings.builds, self._runner.place).memory
+
+    def _drive(self, build: Build) -> None:
+        stop = Stop()
+        if build.cancel_requested:
+            stop.ask(Reason.CANCELLED)
+        self._stops[build.id] = stop
+        self._running[build.id] = (build, asyncio.create_task(self._one(build, stop), name=build.id))
+
+    async def _one(self, build: Build, stop: Stop) -> None:
+        self._changes.announce(build.id)
+        try:
+            finished = await self._runner.run(build, stop)
+        except StaleClaim as error:
+            _log.warning("let go of a build that another claimed", build=build.id, error=str(error))
+        else:
+            self._metrics.finished(finished)
+            self._changes.announce(build.id)
+            await self._runner.clean(build)
+        finally:
+            del self._stops[build.id], self._running[build.id]
+            self.wake()

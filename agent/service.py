@@ -1,0 +1,232 @@
+"""The service: what the API asks for, and the lifetime of the loops behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from agent import artifacts, policy, reaper
+from agent.builds import Build, BuildRequest, BuildState, UploadedSource
+from agent.changes import Changes, within
+from agent.errors import AgentError, InvalidRequest, NotFound
+from agent.host import Host, read_host
+from agent.threads import in_thread
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+    from pathlib import Path
+
+    from agent.artifacts import Artifacts
+    from agent.build_logs import BuildLogs
+    from agent.build_store import BuildStore
+    from agent.engine import EngineInfo
+    from agent.engine_watch import EngineWatch
+    from agent.metrics import Metrics
+    from agent.policy import Place
+    from agent.reaper import Reaper
+    from agent.scheduler import Scheduler
+    from agent.settings import Settings
+    from agent.sources import Source, Sources
+
+_log = structlog.get_logger()
+VERSION = version("sibling-agent")
+RETRY_PAUSE = 5.0  # seconds before a loop that failed is tried again
+UNFINISHED = (BuildState.QUEUED, BuildState.PREPARING, BuildState.RUNNING)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Check:
+    """One thing that the service depends on; `reason` says what is wrong, or is None."""
+
+    name: str
+    reason: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Status:
+    """What an admin wants to see at one look. `waiting_for` is why the head of the queue does not start."""
+
+    service_id: str
+    engine: EngineInfo
+    engine_error: str | None
+    host: Host
+    slots: int
+    slots_used: int
+    counts: dict[BuildState, int]
+    waiting_for: str | None
+
+
+@dataclass(kw_only=True)
+class Service:
+    """The parts, wired by `assembly.assemble`, and what can be asked of them together."""
+
+    settings: Settings
+    place: Place
+    data_dir: Path
+    store: BuildStore
+    logs: BuildLogs
+    sources: Sources
+    artifacts: Artifacts
+    scheduler: Scheduler
+    reaper: Reaper
+    watch: EngineWatch
+    changes: Changes
+    metrics: Metrics
+
+    def __post_init__(self) -> None:
+        self._faults: dict[str, str] = {}
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Go on with what was begun, and take builds, until the block ends; then leave containers as they are."""
+        await self.scheduler.recover()
+        loops = [
+            asyncio.create_task(self._loop("scheduler", self.scheduler.turn)),
+            asyncio.create_task(self._loop("reaper", self._reap)),
+            asyncio.create_task(self._loop("engine watch", self.watch.turn)),
+        ]
+        try:
+            yield
+        finally:
+            for loop in loops:
+                loop.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
+            await self.scheduler.close()
+            self.store.close()
+
+    async def submit(
+        self, request: BuildRequest, created_by: str, idempotency_key: str | None = None
+    ) -> tuple[Build, bool]:
+        """Accept a build; it is durable when this returns. The flag tells whether it is new.
+
+        Raises InvalidRequest, Rejected, Conflict (the key was used for another request) and Unavailable (queue full).
+        """
+        await in_thread(self._check, request)
+        build, created = await in_thread(
+            self.store.submit,
+            request,
+            created_by,
+            idempotency_key=idempotency_key,
+            max_queued=self.settings.queue.max_queued,
+        )
+        self.scheduler.wake()
+        return build, created
+
+    async def build(self, build_id: str) -> Build:
+        """The build's record. Raises NotFound."""
+        return await in_thread(self.store.get, build_id)
+
+    async def builds(self, states: Collection[BuildState], before: str | None, limit: int) -> list[Build]:
+        """Builds, newest first, older than the id `before`."""
+        return await in_thread(self.store.list, states=states, before=before, limit=limit)
+
+    async def finished(self, build_id: str, seconds: float) -> Build:
+        """The build once it is finished, or as it is after so many seconds. Raises NotFound."""
+        deadline = time.monotonic() + seconds
+        build = await self.build(build_id)
+        while build.state is not BuildState.FINISHED and time.monotonic() < deadline:
+            changed = self.changes.next(build_id)
+            build = await self.build(build_id)
+            if build.state is not BuildState.FINISHED:
+                await within(changed, deadline - time.monotonic())
+                build = await self.build(build_id)
+        return build
+
+    async def cancel(self, build_id: str) -> Build:
+        """Ask a build to end; one that waits ends at once. A finished one stays as it is. Raises NotFound."""
+        before = await self.build(build_id)
+        build = await in_thread(self.store.request_cancel, build_id)
+        if build.state is BuildState.FINISHED and before.state is BuildState.QUEUED:
+            await in_thread(self._end_log, build)
+            self.metrics.finished(build)
+            self.changes.announce(build_id)
+            self.scheduler.wake()
+        self.scheduler.stop(build_id)
+        return build
+
+    async def upload(self, pieces: AsyncIterator[bytes]) -> Source:
+        """Keep a source tree. Raises TooLarge and InvalidArchive; then nothing of it stays."""
+        upload = await in_thread(self.sources.begin)
+        try:
+            async for piece in pieces:
+                await in_thread(upload.write, piece)
+            return await in_thread(upload.commit)
+        finally:
+            await in_thread(upload.abort)  # does nothing after a commit
+
+    async def checks(self) -> list[Check]:
+        """Each dependency by name, and what is wrong with it. Quick, since the engine is asked beforehand."""
+        return [
+            Check(name="engine", reason=self.watch.error),
+            Check(name="store", reason=await in_thread(self._store_fault)),
+            *(Check(name=name, reason=self._faults.get(name)) for name in ("scheduler", "reaper")),
+        ]
+
+    async def status(self) -> Status:
+        """The whole picture."""
+        return Status(
+            service_id=self.place.service_id,
+            engine=self.watch.info,
+            engine_error=self.watch.error,
+            host=await in_thread(read_host, self.data_dir),
+            slots=self.settings.queue.slots,
+            slots_used=len(self.scheduler.running),
+            counts=await in_thread(self.store.counts),
+            waiting_for=self.scheduler.waiting_for,
+        )
+
+    async def render_metrics(self) -> bytes:
+        """The page for Prometheus."""
+        counts = await in_thread(self.store.counts)
+        host = await in_thread(read_host, self.data_dir)
+        return self.metrics.render(counts, self.settings.queue.slots, host, engine_up=self.watch.up)
+
+    def _check(self, request: BuildRequest) -> None:
+        """Refuse now what could never run."""
+        policy.image(request, self.settings.builds)
+        policy.limits(request, self.settings.builds, self.place)
+        for pattern in request.artifacts:
+            artifacts.check_glob(pattern)
+        if isinstance(request.source, UploadedSource):
+            try:
+                self.sources.touch(request.source.id)
+            except NotFound as error:
+                raise InvalidRequest(f"source: {error}") from error
+
+    def _end_log(self, build: Build) -> None:
+        log = self.logs.open(build.id, secrets=(), max_bytes=self.settings.builds.max_log)
+        log.finish(f"{build.outcome.result}: {build.outcome.message}" if build.outcome else None)
+
+    def _store_fault(self) -> str | None:
+        try:
+            self.store.check()
+        except AgentError as error:
+            return str(error)
+        return None
+
+    async def _reap(self) -> None:
+        await self.reaper.look()
+        await asyncio.sleep(reaper.PERIOD)
+
+    async def _loop(self, name: str, turn: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Take one turn after another. What a turn raises makes the service unready until the next one went well."""
+        while True:
+            try:
+                await turn()
+            except AgentError as error:
+                self._faults[name] = str(error)
+                _log.warning("trying again", loop=name, error=str(error))
+                await asyncio.sleep(RETRY_PAUSE)
+            except Exception as error:  # noqa: BLE001 - see below
+                # A fault of ours: it must be seen in /readyz, and must not end the other loops.
+                self._faults[name] = repr(error)
+                _log.exception("fault in Sibling; trying again", loop=name)
+                await asyncio.sleep(RETRY_PAUSE)
+            else:
+                self._faults.pop(name, None)

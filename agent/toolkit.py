@@ -1,0 +1,116 @@
+"""The toolkit: what a build's container gets of Sibling, mounted read-only at /opt/sibling, whatever image it runs.
+
+It is a static busybox with its applets and `enter`, which every container starts with. Nothing of the image is needed,
+so that an image without a shell can be built in as well. It is a folder of the data volume, one per content, and is
+mounted as a part of that volume.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from agent.builds import BuildRequest
+
+TARGET = "/opt/sibling"
+WORKSPACE = "/workspace"
+HOME = "/tmp/home"  # noqa: S108 - the container's own
+ENTRYPOINT = (f"{TARGET}/bin/busybox", "sh", f"{TARGET}/enter")
+
+# Reads its task from standard input, which no `docker inspect` shows, then runs it as a child. It stays, to tell a
+# build that was stopped from one that ended by itself: a build that catches TERM and exits 0 while the engine is being
+# stopped did not succeed. It looks for the program itself, since this busybox would take its own applet of that name
+# before the image's program. The child is not in the background, where a shell would make it ignore SIGINT; docker-init
+# signals the whole group.
+_ENTER = f"""\
+_sibling_task=$({TARGET}/bin/busybox cat)
+eval "$_sibling_task"
+unset _sibling_task
+if [ $# -eq 0 ]; then
+    echo "[sibling] the build's task did not arrive" >&2
+    exit 125
+fi
+exec </dev/null
+if [ "${{HOME:-/}}" = / ] || [ ! -w "$HOME" ]; then
+    export HOME={HOME}
+    {TARGET}/bin/busybox mkdir -p "$HOME"
+fi
+export PATH="${{PATH:+$PATH:}}{TARGET}/bin"
+if ! cd -- "$_sibling_workdir"; then
+    echo "[sibling] the working directory $_sibling_workdir is not there" >&2
+    exit 125
+fi
+_sibling_name=$1
+shift
+case $_sibling_name in
+*/*) _sibling_program=$_sibling_name ;;
+*)
+    _sibling_program=
+    IFS=:
+    for _sibling_dir in $PATH; do
+        if [ -z "$_sibling_program" ] && [ -f "$_sibling_dir/$_sibling_name" ] && [ -x "$_sibling_dir/$_sibling_name" ]
+        then
+            _sibling_program=$_sibling_dir/$_sibling_name
+        fi
+    done
+    unset IFS
+    if [ -z "$_sibling_program" ]; then
+        echo "[sibling] $_sibling_name is not in the image: nothing of that name in $PATH" >&2
+        exit 127
+    fi
+    ;;
+esac
+unset TINI_KILL_PROCESS_GROUP
+_sibling_stopped=
+trap '_sibling_stopped=143' TERM
+(exec "$_sibling_program" "$@")
+_sibling_code=$?
+exit "${{_sibling_stopped:-$_sibling_code}}"
+"""
+
+
+def task(request: BuildRequest, secrets: dict[str, str]) -> bytes:
+    """What `enter` reads from standard input: the secrets' values, the folder and the command, as shell source."""
+    lines = [f"export {name}={shlex.quote(secrets[name])}" for name in request.secrets]
+    # A relative folder is below the workspace; joining keeps an absolute one.
+    lines.append(f"_sibling_workdir={shlex.quote(os.path.normpath(os.path.join(WORKSPACE, request.workdir)))}")  # noqa: PTH118 - a path in the container, which may climb
+    argv = request.argv if request.commands is None else ["sh", "-e", "-c", "\n".join(request.commands)]
+    lines.append("set -- " + " ".join(map(shlex.quote, argv or ())))
+    return ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape")
+
+
+def install(data_dir: Path, busybox: Path) -> str:
+    """Put the toolkit into the data folder if it is not there; returns its path below it, such as `toolkit/3f2a...`.
+
+    Each content has a folder of its own, made whole under another name and then renamed, so that builds of an older
+    service keep theirs.
+    """
+    digest = hashlib.sha256(busybox.read_bytes() + _ENTER.encode()).hexdigest()[:16]
+    folder = data_dir / "toolkit" / digest
+    if not folder.exists():
+        folder.parent.mkdir(mode=0o755, exist_ok=True)
+        made = Path(tempfile.mkdtemp(dir=folder.parent))
+        _fill(made, busybox)
+        made.chmod(0o755)
+        made.rename(folder)
+    return str(folder.relative_to(data_dir))
+
+
+def _fill(folder: Path, busybox: Path) -> None:
+    (folder / "bin").mkdir(mode=0o755)
+    program = folder / "bin" / "busybox"
+    shutil.copyfile(busybox, program)
+    program.chmod(0o755)
+    applets = subprocess.run([program, "--list"], check=True, capture_output=True, text=True).stdout.split()
+    for applet in applets:
+        if applet != "busybox":
+            (folder / "bin" / applet).symlink_to("busybox")
+    (folder / "enter").write_text(_ENTER)
+    (folder / "enter").chmod(0o755)
