@@ -1,0 +1,279 @@
+"""What the API answers: the core's records as JSON, for callers and for the OpenAPI."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from agent.builds import BuildRequest, BuildState, Reason, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fastapi.openapi.models import Example
+
+    from agent.builds import Build
+    from agent.service import Check, Status
+
+EXAMPLE_ID = "01m2x7k3q8v5w9y1z4a6b8c0de"
+_EXAMPLE_REQUEST: dict[str, Any] = {
+    "image": "python:3.12",
+    "commands": ["pip install .", "pytest -q"],
+    "secrets": {"PIP_PASSWORD": "a secret"},
+    "memory": "512m",
+    "source": {"type": "git", "url": "https://git.example.com/team/app.git", "ref": "main"},
+    "artifacts": ["reports/*.xml"],
+    "labels": {"job": "app/main"},
+}
+EXAMPLE_REQUESTS: dict[str, Example] = {
+    "least": {"summary": "A command in an image", "value": {"image": "busybox", "commands": ["echo hello"]}},
+    "git": {"summary": "Tests of a git repository", "value": _EXAMPLE_REQUEST},
+}
+_EXAMPLE_BUILD: dict[str, Any] = {
+    "id": EXAMPLE_ID,
+    "state": "finished",
+    "image": "python:3.12",
+    "image_id": "sha256:5c1b9f6d1e2a",
+    "created_by": "jenkins",
+    "created_at": "2026-03-01T09:30:00.120000Z",
+    "started_at": "2026-03-01T09:30:00.690000Z",
+    "finished_at": "2026-03-01T09:31:12.004000Z",
+    "result": "FAILURE",
+    "reason": "exit-code",
+    "message": "exit code 1",
+    "exit_code": 1,
+    "cancel_requested": False,
+    "phases": {"queued": 0.02, "source": 0.31, "run": 71.3},
+    "artifacts": [{"path": "reports/unit.xml", "size": 8412}],
+    "log_size": 20412,
+    "request": {**_EXAMPLE_REQUEST, "secrets": {"PIP_PASSWORD": "**********"}, "memory": 512 * 1024**2},
+    "labels": {"job": "app/main"},
+    "links": {
+        "self": f"/v1/builds/{EXAMPLE_ID}",
+        "log": f"/v1/builds/{EXAMPLE_ID}/log",
+        "artifacts": f"/v1/builds/{EXAMPLE_ID}/artifacts",
+    },
+}
+
+
+class ArtifactView(BaseModel):
+    """A file that a build left."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    path: str = Field(description="Its path below the workspace.")
+    size: int = Field(description="Bytes.")
+
+
+class ArtifactList(BaseModel):
+    """All files that a build left."""
+
+    artifacts: list[ArtifactView]
+
+
+class Links(BaseModel):
+    """Where to go from a build."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    this: str = Field(alias="self")
+    log: str
+    artifacts: str
+
+
+class BuildView(BaseModel):
+    """A build: what was asked for, how far it is, how it ended."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE_BUILD]})
+
+    id: str
+    state: BuildState
+    image: str
+    image_id: str | None = Field(description="What the image's name meant when the build began.")
+    created_by: str = Field(description="The name of the token that posted it.")
+    created_at: datetime
+    started_at: datetime | None = Field(description="When its container was started.")
+    finished_at: datetime | None
+    result: Result | None = Field(description="How it ended, in Jenkins' words; null until it is finished.")
+    reason: Reason | None = Field(description="Why it did not succeed.")
+    message: str | None = Field(description="The reason in a sentence.")
+    exit_code: int | None = Field(description="Null if its command never ran to an end that was seen.")
+    cancel_requested: bool
+    phases: dict[str, float] = Field(description="Seconds that each part took.")
+    artifacts: list[ArtifactView]
+    log_size: int = Field(description="Bytes of log so far.")
+    request: BuildRequest = Field(description="As posted, with every secret's value as `**********`.")
+    labels: dict[str, str]
+    links: Links
+
+    @classmethod
+    def of(cls, build: Build, log_size: int) -> Self:
+        """The view of a build whose log has so many bytes."""
+        outcome = build.outcome
+        here = f"/v1/builds/{build.id}"
+        return cls(
+            id=build.id,
+            state=build.state,
+            image=build.request.image,
+            image_id=build.image_id,
+            created_by=build.created_by,
+            created_at=moment(build.created_at),
+            started_at=_moment_or_none(build.started_at),
+            finished_at=_moment_or_none(build.finished_at),
+            result=outcome and outcome.result,
+            reason=outcome and outcome.reason,
+            message=outcome and outcome.message,
+            exit_code=outcome and outcome.exit_code,
+            cancel_requested=build.cancel_requested,
+            phases=dict(build.phases),
+            artifacts=[ArtifactView.model_validate(each) for each in build.artifacts],
+            log_size=log_size,
+            request=build.request,
+            labels=build.request.labels,
+            links=Links.model_validate({"self": here, "log": f"{here}/log", "artifacts": f"{here}/artifacts"}),
+        )
+
+
+class BuildList(BaseModel):
+    """One page of builds, newest first."""
+
+    builds: list[BuildView]
+    next: str | None = Field(description="The `cursor` of the next page; null on the last one.", examples=[EXAMPLE_ID])
+
+
+class LogEvent(BaseModel):
+    """A piece of log as it was written, in a server-sent event; bytes that are no UTF-8 are U+FFFD."""
+
+    text: str
+    stream: Literal["stdout", "stderr", "sibling"]
+    at: datetime
+
+
+class SourceView(BaseModel):
+    """An uploaded source tree."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str = Field(description="For `source` of a build request.", examples=["src-0f8fad5bd9cb469fa16570867728950e"])
+    size: int = Field(description="Bytes as sent.")
+    files: int = Field(description="Files, folders and links.")
+    unpacked_size: int = Field(description="Bytes of all files.")
+
+
+class Health(BaseModel):
+    """The process answers."""
+
+    status: str = Field(examples=["ok"])
+
+
+class CheckView(BaseModel):
+    """One thing that the service depends on."""
+
+    name: str = Field(examples=["engine"])
+    ok: bool
+    reason: str | None = Field(description="What is wrong with it.")
+
+
+class Readiness(BaseModel):
+    """Whether builds can be run now."""
+
+    ready: bool
+    checks: list[CheckView]
+
+    @classmethod
+    def of(cls, checks: Sequence[Check]) -> Self:
+        """The view of these checks."""
+        views = [CheckView(name=each.name, ok=each.reason is None, reason=each.reason) for each in checks]
+        return cls(ready=all(each.ok for each in views), checks=views)
+
+
+class EngineView(BaseModel):
+    """The engine as it last described itself; `error` is why it does not answer now."""
+
+    version: str
+    api_version: str
+    os: str
+    cpus: int
+    memory: int = Field(description="Bytes.")
+    storage_driver: str
+    error: str | None
+
+
+class Slots(BaseModel):
+    """Builds at once."""
+
+    total: int
+    used: int
+
+
+class QueueView(BaseModel):
+    """Builds by state; `waiting_for` is why the first in the queue does not start."""
+
+    queued: int
+    preparing: int
+    running: int
+    waiting_for: str | None
+
+
+class Disk(BaseModel):
+    """Bytes of the disk that holds the data."""
+
+    free: int
+    total: int
+
+
+class Memory(BaseModel):
+    """Bytes of the host's memory."""
+
+    available: int
+    total: int
+
+
+class StatusView(BaseModel):
+    """The whole service at one look."""
+
+    version: str
+    service_id: str
+    engine: EngineView
+    slots: Slots
+    queue: QueueView
+    disk: Disk
+    memory: Memory
+
+    @classmethod
+    def of(cls, status: Status, version: str) -> Self:
+        """The view of a service's status."""
+        engine, host = status.engine, status.host
+        return cls(
+            version=version,
+            service_id=status.service_id,
+            engine=EngineView(
+                version=engine.version,
+                api_version=engine.api_version,
+                os=engine.os,
+                cpus=engine.cpus,
+                memory=engine.memory,
+                storage_driver=engine.storage_driver,
+                error=status.engine_error,
+            ),
+            slots=Slots(total=status.slots, used=status.slots_used),
+            queue=QueueView(
+                queued=status.counts[BuildState.QUEUED],
+                preparing=status.counts[BuildState.PREPARING],
+                running=status.counts[BuildState.RUNNING],
+                waiting_for=status.waiting_for,
+            ),
+            disk=Disk(free=host.disk_free, total=host.disk_total),
+            memory=Memory(available=host.memory_available, total=host.memory_total),
+        )
+
+
+def moment(seconds: float) -> datetime:
+    """A time of the core's, seconds since the epoch, as an RFC 3339 moment in UTC."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _moment_or_none(seconds: float | None) -> datetime | None:
+    return None if seconds is None else moment(seconds)
