@@ -1,0 +1,65 @@
+"""A service per test, or one for all tests of a module that do no harm to it; on failure, all that there is to see."""
+
+import contextlib
+import os
+
+import docker
+import pytest
+
+from tests.e2e.harness import ServiceProcess, SilentRegistry
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory, docker_host):
+    process = ServiceProcess(tmp_path_factory.mktemp("service"), docker_host).start()
+    yield process
+    process.destroy()
+
+
+@pytest.fixture
+def service(shared, request):
+    """The module's service, running."""
+    if shared.process.poll() is not None:
+        shared.start()
+    yield shared
+    _show_on_failure(request, shared)
+
+
+@pytest.fixture
+def service_with(tmp_path, docker_host, request):
+    """Makes a service of the test's own, with settings such as `queue__slots=1`."""
+    made = []
+
+    def make(**settings):
+        process = ServiceProcess(tmp_path, settings.pop("docker_host", docker_host), **settings)
+        made.append(process)
+        return process.start()
+
+    yield make
+    for process in made:
+        _show_on_failure(request, process)
+        process.destroy()
+
+
+@pytest.fixture
+def silent_registry():
+    registry = SilentRegistry()
+    yield registry
+    registry.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    setattr(item, f"report_{report.when}", report)
+    return report
+
+
+def _show_on_failure(request, process):
+    report = getattr(request.node, "report_call", None)
+    if report is None or not report.failed or os.environ.get("SIBLING_TEST_QUIET"):
+        return
+    print(f"--- the service's log\n{process.log.read_text()[-8000:]}")
+    for container in process.containers():
+        with contextlib.suppress(docker.errors.APIError):  # it may go while we look
+            print(f"--- {container.name}: {container.attrs['State']}\n{container.logs(tail=20)!r}")

@@ -1,0 +1,200 @@
+"""A real service as a process of its own, on a real engine, with a volume and a network of its own."""
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import anyio
+import docker
+import httpx2
+
+from agent.build_logs import BuildLogs
+
+BUSYBOX = "sibling-test/busybox:1"
+READY = 30  # seconds
+
+
+def until(condition, seconds=30.0, what="the condition"):
+    """Wait for a true value and return it."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"{what} did not come true within {seconds} s")
+
+
+def let_pass(seconds):
+    """Let time pass: only where the moment is what is tested, never to wait for something."""
+    time.sleep(seconds)
+
+
+class SilentRegistry:
+    """Takes connections and never answers, as a registry behind a broken proxy does."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._taken: list[socket.socket] = []
+        threading.Thread(target=self._take, daemon=True).start()
+
+    def close(self) -> None:
+        for each in (self._listener, *self._taken):
+            each.close()
+
+    def _take(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                self._taken.append(self._listener.accept()[0])
+                self.asked.set()
+
+
+class ServiceProcess:
+    """`sibling serve`, to be called, killed and started again."""
+
+    def __init__(self, folder: Path, docker_host: str, **settings: object) -> None:
+        self.name = f"sibling-test-{secrets.token_hex(4)}"
+        self.folder = folder
+        self.docker = docker.DockerClient(base_url=docker_host, version="1.45", max_pool_size=50)
+        self._variables = {
+            "SIBLING_ENGINE__HOST": docker_host,
+            "SIBLING_ENGINE__NETWORK": self.name,
+            "SIBLING_DATA__VOLUME": self.name,
+            "SIBLING_SERVER__PORT": "0",
+            "SIBLING_LOG__FORMAT": "json",
+            "SIBLING_QUEUE__MIN_FREE_DISK": "1m",
+            **{f"SIBLING_{name.upper()}": str(value) for name, value in settings.items()},
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+        self.log = folder / "service.log"
+        self.client = httpx2.Client()
+
+    def start(self) -> "ServiceProcess":
+        before = self.log.stat().st_size if self.log.exists() else 0
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("SIBLING_")} | self._variables
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "api", "serve"], env=environment, stdout=output, stderr=output
+            )
+        port = until(lambda: self._port(before), READY, "the service's start")
+        token = (self.data / "admin-token").read_text().strip()
+        self.url = f"http://127.0.0.1:{port}"
+        self.token = token
+        self.client.close()
+        self.client = httpx2.Client(
+            base_url=self.url, headers={"Authorization": f"Bearer {token}"}, timeout=60, trust_env=False
+        )
+        return self
+
+    @property
+    def data(self) -> Path:
+        return Path(self.docker.volumes.get(self.name).attrs["Mountpoint"])
+
+    def environment(self) -> dict[str, str]:
+        """What the command line needs to call this service."""
+        return {**os.environ, "SIBLING_URL": self.url, "SIBLING_TOKEN": self.token}
+
+    def kill(self) -> None:
+        """kill -9."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """TERM; returns the exit code."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=20)
+
+    def post(self, **request: object) -> str:
+        """Submit a build on busybox and return its id."""
+        answer = self.client.post("/v1/builds", json={"image": BUSYBOX, **request})
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
+
+    def build(self, build_id: str) -> dict:
+        return self.client.get(f"/v1/builds/{build_id}").raise_for_status().json()
+
+    def wait(self, build_id: str, seconds: float = 60) -> dict:
+        """The build once it is finished."""
+        deadline = time.monotonic() + seconds
+        while True:
+            build = self.client.get(f"/v1/builds/{build_id}", params={"wait": "30s"}).raise_for_status().json()
+            if build["state"] == "finished":
+                return build
+            assert time.monotonic() < deadline, f"not finished after {seconds} s: {build}"
+
+    def run(self, **request: object) -> dict:
+        return self.wait(self.post(**request))
+
+    def text(self, build_id: str) -> bytes:
+        """The whole log."""
+        return self.client.get(f"/v1/builds/{build_id}/log", params={"follow": "true"}).raise_for_status().content
+
+    def text_now(self, build_id: str) -> bytes:
+        """The log so far."""
+        return self.client.get(f"/v1/builds/{build_id}/log").raise_for_status().content
+
+    def streams(self, build_id: str) -> dict[str, bytes]:
+        """The log by who wrote it, from the index on the disk: what SSE would say, without its UTF-8."""
+        parts: dict[str, bytes] = {"stdout": b"", "stderr": b"", "sibling": b""}
+        for stream, data in anyio.run(_entries, self.data / "logs", build_id):
+            parts[stream] += data
+        return parts
+
+    def containers(self) -> list:
+        """What is there of this service's builds on the engine."""
+        service = (self.data / "service-id").read_text().strip()
+        return self.docker.containers.list(
+            all=True, ignore_removed=True, filters={"label": f"sibling.service={service}"}
+        )
+
+    def container(self, build_id: str):
+        """The build's container, once it runs."""
+        return until(
+            lambda: next((each for each in self.containers() if each.name == f"sibling-{build_id}"), None),
+            what="the build's container",
+        )
+
+    def assert_nothing_left(self) -> None:
+        until(lambda: not self.containers(), 30, "the removal of all containers")
+        until(lambda: not list((self.data / "workspaces").iterdir()), 30, "the removal of all workspaces")
+
+    def destroy(self) -> None:
+        """End it and remove all that it made."""
+        self.client.close()
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+        for container in self.containers():
+            with contextlib.suppress(docker.errors.APIError):  # it may be on its way already
+                container.remove(force=True, v=True)
+        until(lambda: not self.containers(), what="the removal of all containers")
+        for network in self.docker.networks.list(names=[self.name]):
+            network.remove()
+        self.docker.volumes.get(self.name).remove(force=True)
+        self.docker.close()
+
+    def _port(self, before: int) -> int | None:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise AssertionError(f"the service ended at once:\n{self.log.read_text()}")
+        for line in self.log.read_bytes()[before:].decode().splitlines():
+            event = json.loads(line) if line.startswith("{") else {}
+            if event.get("event") == "listening":
+                return int(event["port"])
+        return None
+
+
+async def _entries(folder: Path, build_id: str) -> list[tuple[str, bytes]]:
+    return [(entry.stream.name.lower(), entry.data) async for entry in BuildLogs(folder).entries(build_id, 0)]

@@ -1,0 +1,67 @@
+"""The engine is stopped and started in mid-build: no wrong SUCCESS, a reason in the log, and the service goes on."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.harness import until
+
+pytestmark = pytest.mark.engine
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+class Engine:
+    """A throw-away engine beside the one that the other tests use."""
+
+    def __init__(self):
+        self._environment = {**os.environ, "SIBLING_ENGINE_NAME": "restarted"}
+        self._environment.pop("DOCKER_HOST", None)
+        self.host = self.do("up").splitlines()[-1]
+        self._environment["DOCKER_HOST"] = self.host
+        subprocess.run([SCRIPTS / "test-images"], env=self._environment, check=True)
+        del self._environment["DOCKER_HOST"]
+
+    def do(self, verb):
+        done = subprocess.run([SCRIPTS / "engine", verb], env=self._environment, check=True, stdout=subprocess.PIPE)
+        return done.stdout.decode().strip()
+
+
+@pytest.fixture(scope="module")
+def engine():
+    made = Engine()
+    yield made
+    made.do("down")
+
+
+@pytest.mark.parametrize("way", ["restart", "kill"])
+def test_a_build_that_dies_with_the_engine_is_no_success_and_says_why(service_with, engine, way):
+    service = service_with(docker_host=engine.host)
+    build_id = service.post(commands=["trap 'exit 0' TERM", "echo up", "while :; do sleep 0.1; done"])
+    until(lambda: service.text_now(build_id))
+    engine.do(way)
+    engine.do("up")
+    build = service.wait(build_id)
+    assert build["result"] == "FAILURE", build
+    log = service.text(build_id)
+    assert log.startswith(b"up\n")
+    assert b"[sibling] FAILURE: " in log
+    after = service.run(commands=["echo again"])
+    assert service.text(after["id"]) == b"again\n", "the service must go on with the engine that came back"
+    service.assert_nothing_left()
+
+
+def test_while_the_engine_is_away_builds_wait_and_readyz_says_so(service_with, engine):
+    service = service_with(docker_host=engine.host)
+    engine.do("kill")
+    until(lambda: service.client.get("/readyz").status_code == 503, what="unreadiness")
+    checks = {each["name"]: each for each in service.client.get("/readyz").json()["checks"]}
+    assert not checks["engine"]["ok"]
+    assert "docker.sock" in checks["engine"]["reason"]
+    build_id = service.post(commands=["echo hi"])
+    assert service.build(build_id)["state"] == "queued"
+    engine.do("up")
+    assert service.wait(build_id)["result"] == "SUCCESS"
+    until(lambda: service.client.get("/readyz").status_code == 200, what="readiness")
+    service.assert_nothing_left()

@@ -1,0 +1,28 @@
+"""Many builds at once: every one gets its result, and nothing is left."""
+
+import pytest
+
+pytestmark = pytest.mark.engine
+
+
+def test_50_builds_at_once_give_50_results_and_leave_nothing(service_with):
+    service = service_with(queue__slots=12)
+    networks = len(service.docker.networks.list())
+    volumes = len(service.docker.volumes.list())
+    builds = {service.post(commands=[f"echo {n}", f"exit {n % 3}"]): n for n in range(50)}
+    for build_id, n in builds.items():
+        build = service.wait(build_id, seconds=180)
+        assert build["exit_code"] == n % 3, build
+        assert service.text(build_id).startswith(b"%d\n" % n)
+    service.assert_nothing_left()
+    assert len(service.docker.networks.list()) == networks
+    assert len(service.docker.volumes.list()) == volumes
+
+
+def test_builds_that_do_not_fit_into_the_memory_wait_for_their_turn(service_with):
+    total = 2 * 1024**3
+    service = service_with(queue__slots=8, queue__memory_overcommit=0.1, builds__memory=str(total))
+    first, second = (service.post(commands=["sleep 1"]) for _ in range(2))
+    builds = [service.wait(first), service.wait(second)]
+    assert [build["result"] for build in builds] == ["SUCCESS"] * 2
+    assert builds[0]["finished_at"] <= builds[1]["started_at"]
