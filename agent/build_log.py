@@ -58,8 +58,7 @@ class BuildLog:
     def write(self, stream: Stream, data: bytes | memoryview) -> None:
         """Append output of the container; an `OutputSink`. Raises LogFailed."""
         with self._lock:
-            text, consumed = self._maskers[stream].feed(data)
-            self._append(stream, text, consumed)
+            self._append(stream, *self._maskers[stream].feed(data))
 
     def replay_sink(self) -> OutputSink:
         """A sink for the container's output from its first byte: drops what the log has, writes the rest."""
@@ -106,7 +105,15 @@ class BuildLog:
         if not consumed:
             return
         room = max(0, self._max - self.size)
+        before = self._raw[stream]
         self._raw[stream] += consumed
+        try:
+            self._keep(stream, text, room)
+        except LogFailed:
+            self._raw[stream] = before
+            raise
+
+    def _keep(self, stream: Stream, text: bytes | memoryview, room: int) -> None:
         if len(text) <= room:
             self._store(text, [self._record(stream)])
         elif room:

@@ -52,8 +52,7 @@ class BuildLogs:
         log = BuildLog(
             self._path(build_id), secrets=secrets, max_bytes=max_bytes, on_growth=lambda: self._grown(build_id)
         )
-        if not log.complete:
-            self._live[build_id] = log
+        self._live[build_id] = log
         self._grown(build_id)
         return log
 
@@ -124,8 +123,6 @@ class BuildLogs:
         log = self._live.get(build_id)
         if log is not None:
             complete = log.complete  # read first: the size is final once it is true
-            if complete:
-                self._live.pop(build_id, None)
             return log.size, complete
         try:
             descriptor = os.open(log_index.path_of(self._path(build_id)), os.O_RDONLY)
@@ -142,6 +139,9 @@ class BuildLogs:
 
     def _grown(self, build_id: str) -> None:
         """Wake the followers; one call per wake-up, however much is written until the loop comes to it."""
+        log = self._live.get(build_id)
+        if log is not None and log.complete:
+            self._live.pop(build_id, None)
         event = self._waiting.pop(build_id, None)
         if event is not None and self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(event.set)

@@ -27,7 +27,7 @@ _NEVER = "0001-01-01T00:00:00Z"  # Go's zero time: how the engine writes "not ye
 # Builds are the first to go when the host itself runs out of memory, before the engine and the service.
 _OOM_SCORE = 500
 # The `local` driver adds 27 bytes to each line it keeps, and drops everything when its one file is full.
-_LOG_OVERHEAD = 2
+_LOG_OVERHEAD = 28
 _MAX_FILE = 1024**2
 MAX_ARCHIVE = _MAX_FILE + 2 * tarfile.RECORDSIZE
 _LAYER_DONE = {"Pull complete", "Already exists"}

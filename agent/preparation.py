@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from agent import archive, git_source, toolkit, users
 from agent.builds import GIT_PASSWORD, Build, GitSource, UploadedSource
-from agent.errors import ImageUnavailable
+from agent.errors import ImageUnavailable, InvalidRequest, NotFound, SourceFailed
 from agent.threads import in_thread
 
 if TYPE_CHECKING:
@@ -68,18 +68,21 @@ class Preparation:
 
     def _bring_source(self, build: Build, stop: Stop, secrets: dict[str, str], note: Callable[[str], None]) -> None:
         workspace, source = self.workspaces.path(build.id), build.request.source
-        if isinstance(source, UploadedSource):
-            tar = self.sources.path(source.id)
-            archive.unpack(tar, workspace, self.settings, owner=None, cancelled=stop.asked)
-        elif isinstance(source, GitSource):
-            git_source.fetch(
-                source,
-                secrets.get(GIT_PASSWORD),
-                workspace,
-                timeout=self.settings.git_timeout,
-                cancelled=stop.asked,
-                note=note,
-            )
+        try:
+            if isinstance(source, UploadedSource):
+                tar = self.sources.path(source.id)
+                archive.unpack(tar, workspace, self.settings, owner=None, cancelled=stop.asked)
+            elif isinstance(source, GitSource):
+                git_source.fetch(
+                    source,
+                    secrets.get(GIT_PASSWORD),
+                    workspace,
+                    timeout=self.settings.git_timeout,
+                    cancelled=stop.asked,
+                    note=note,
+                )
+        except (InvalidRequest, NotFound) as error:
+            raise SourceFailed(str(error)) from error
 
     async def _image(
         self, build: Build, reference: str, stop: Stop, phases: Phases, note: Callable[[str], None]

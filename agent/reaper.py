@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from agent.sources import Sources
     from agent.workspace import Workspaces
 
-PERIOD = 30.0  # seconds
+PERIOD = 10.0  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,12 +11,21 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import stamina
 import structlog
 
 from agent import outcomes, policy, toolkit
 from agent.builds import Artifact, Build, BuildState, Outcome, Reason, Result
 from agent.container_output import ContainerOutput
-from agent.errors import AgentError, ContainerNotFound, EngineError, EngineUnavailable, LogFailed, StaleClaim
+from agent.errors import (
+    AgentError,
+    ContainerNotFound,
+    EngineError,
+    EngineUnavailable,
+    LogFailed,
+    StaleClaim,
+    StoreUnavailable,
+)
 from agent.phases import Phases
 from agent.stop import Stop, Stopped
 from agent.threads import in_thread
@@ -57,14 +66,16 @@ class Runner:
     place: Place
     starts: anyio.CapacityLimiter
 
-    async def run(self, build: Build, stop: Stop) -> Build:
+    async def run(self, build: Build, stop: Stop, *, again: bool = False) -> Build:
         """Take a claimed build to its published result and return its record; the caller then calls `clean`.
 
-        Raises StaleClaim if the build is another's by now; then nothing of it was touched.
+        `again` tells that an earlier call for the same claim may have started the container. Raises StoreUnavailable;
+        then it must be called again. Raises StaleClaim if the build is another's by now; then nothing of it was
+        touched.
         """
         secrets = await in_thread(self.store.secrets, build.id)
         log = self.logs.open(build.id, secrets=secrets.values(), max_bytes=self.settings.builds.max_log)
-        run = _Run(self, build, stop, log, secrets)
+        run = _Run(self, build, stop, log, secrets, look=again or build.attempt > 1)
         outcome = await run.outcome()
         artifacts: tuple[Artifact, ...] = ()
         if run.ran and build.request.artifacts:
@@ -74,16 +85,20 @@ class Runner:
     async def clean(self, build: Build) -> None:
         """Remove the build's container and workspace. The reaper tries again where the engine refuses."""
         try:
-            await self.engine.remove(container_name(build.id))
+            async for attempt in stamina.retry_context(on=EngineError, attempts=4, wait_initial=0.2, wait_max=2.0):
+                with attempt:
+                    await self.engine.remove(container_name(build.id))
             await in_thread(self.workspaces.remove, build.id)
-        except EngineError as error:
-            _log.warning("container not removed yet; the reaper will", build=build.id, error=str(error))
+        except AgentError as error:
+            _log.warning("not all removed yet; the reaper will", build=build.id, error=str(error))
 
 
 class _Run:
     """One run of one build."""
 
-    def __init__(self, runner: Runner, build: Build, stop: Stop, log: BuildLog, secrets: dict[str, str]) -> None:
+    def __init__(
+        self, runner: Runner, build: Build, stop: Stop, log: BuildLog, secrets: dict[str, str], *, look: bool
+    ) -> None:
         self._runner = runner
         self._engine = runner.engine
         self._settings = runner.settings
@@ -93,9 +108,10 @@ class _Run:
         self._secrets = secrets
         self._name = container_name(build.id)
         self._phases = Phases(build.phases)
-        if build.attempt == 1:
+        if not look:
             self._phases.add("queued", time.time() - build.created_at)
         self._limits = policy.limits(build.request, runner.settings.builds, runner.place)
+        self._look = look  # whether a container may be there already
         self._image_id = build.image_id
         self._stopping: Reason | None = None
         self.ran = build.state is BuildState.RUNNING
@@ -106,7 +122,7 @@ class _Run:
             return await self._patiently()
         except Stopped:
             return outcomes.aborted(self._stop.reason or Reason.CANCELLED, self._limits)
-        except StaleClaim:
+        except (StaleClaim, StoreUnavailable):
             raise
         except AgentError as error:
             return outcomes.failed(error, ran=self.ran)
@@ -122,7 +138,9 @@ class _Run:
         workspace = runner.workspaces.path(self._build.id)
         try:
             with self._phases("artifacts"):
-                found = await in_thread(runner.artifacts.collect, self._build.id, workspace, request.artifacts)
+                found = await in_thread(
+                    runner.artifacts.collect, self._build.id, workspace, request.artifacts, note=self._log.note
+                )
         except AgentError as error:
             if outcome.result is not Result.SUCCESS:
                 return outcome, ()
@@ -149,16 +167,15 @@ class _Run:
     async def _patiently(self) -> Outcome:
         """Begin, or go on, as often as an engine that comes and goes makes it necessary, and follow to the end."""
         deadline = time.monotonic() + self._settings.engine.patience
-        look = self._build.attempt > 1
         while True:
             try:
-                stream = None if look and await self._exists() else await self._begin()
+                stream = None if self._look and await self._exists() else await self._begin()
                 break
             except EngineUnavailable:
                 # Nothing ran yet, or we do not know: find out what is there once the engine answers.
                 if time.monotonic() > deadline:
                     raise
-                look = True
+                self._look = True
                 await self._stop.or_else(asyncio.sleep(ENGINE_PAUSE))
         return await self._to_end(stream)
 

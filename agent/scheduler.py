@@ -15,7 +15,7 @@ import structlog
 from agent import policy
 from agent.builds import Build, Reason
 from agent.changes import Changes, within
-from agent.errors import StaleClaim
+from agent.errors import StaleClaim, StoreUnavailable
 from agent.stop import Stop
 from agent.threads import in_thread
 
@@ -126,6 +126,19 @@ class Scheduler:
     def _memory_of(self, build: Build) -> int:
         return policy.limits(build.request, self._runner.settings.builds, self._runner.place).memory
 
+    async def _to_end(self, build: Build, stop: Stop) -> Build:
+        """Run it, again and again while the store cannot be written: what it came to must not be lost."""
+        again = False
+        while True:
+            try:
+                if again:
+                    build = await in_thread(self._store.get, build.id)
+                return await self._runner.run(build, stop, again=again)
+            except StoreUnavailable as error:
+                _log.warning("trying again", build=build.id, error=str(error))
+                again = True
+                await asyncio.sleep(TICK)
+
     def _drive(self, build: Build) -> None:
         stop = Stop()
         if build.cancel_requested:
@@ -136,7 +149,7 @@ class Scheduler:
     async def _one(self, build: Build, stop: Stop) -> None:
         self._changes.announce(build.id)
         try:
-            finished = await self._runner.run(build, stop)
+            finished = await self._to_end(build, stop)
         except StaleClaim as error:
             _log.warning("let go of a build that another claimed", build=build.id, error=str(error))
         else:

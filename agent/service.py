@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from agent import artifacts, policy, reaper
-from agent.builds import Build, BuildRequest, BuildState, UploadedSource
+from agent import artifacts, git_source, policy, reaper, toolkit
+from agent.builds import Build, BuildRequest, BuildState, GitSource, UploadedSource
 from agent.changes import Changes, within
 from agent.errors import AgentError, InvalidRequest, NotFound
 from agent.host import Host, read_host
@@ -191,8 +191,11 @@ class Service:
         """Refuse now what could never run."""
         policy.image(request, self.settings.builds)
         policy.limits(request, self.settings.builds, self.place)
+        toolkit.task(request, request.secret_values())
         for pattern in request.artifacts:
             artifacts.check_glob(pattern)
+        if isinstance(request.source, GitSource):
+            git_source.check(request.source)
         if isinstance(request.source, UploadedSource):
             try:
                 self.sources.touch(request.source.id)

@@ -67,7 +67,7 @@ class Sources:
         """Remove what was not used for `sources.keep` before `now`, in seconds since the epoch, and is not `in_use`."""
         for path in self._folder.glob(f"{_PREFIX}*"):
             with self._lock, suppress(FileNotFoundError):
-                if path.name not in in_use and path.stat().st_mtime < now - self._settings.keep:
+                if path.stat().st_mtime < now - self._settings.keep and path.name not in in_use:
                     path.unlink()
 
     def _keep(self, partial: Path, source_id: str) -> None:

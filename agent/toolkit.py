@@ -16,12 +16,15 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.errors import InvalidRequest
+
 if TYPE_CHECKING:
     from agent.builds import BuildRequest
 
 TARGET = "/opt/sibling"
 WORKSPACE = "/workspace"
 HOME = "/tmp/home"  # noqa: S108 - the container's own
+MAX_TASK = 200_000  # bytes that an engine's socket holds for a container before its start
 ENTRYPOINT = (f"{TARGET}/bin/busybox", "sh", f"{TARGET}/enter")
 
 # Reads its task from standard input, which no `docker inspect` shows, then runs it as a child. It stays, to tell a
@@ -77,13 +80,19 @@ exit "${{_sibling_stopped:-$_sibling_code}}"
 
 
 def task(request: BuildRequest, secrets: dict[str, str]) -> bytes:
-    """What `enter` reads from standard input: the secrets' values, the folder and the command, as shell source."""
+    """What `enter` reads from standard input: the secrets' values, the folder and the command, as shell source.
+
+    Raises InvalidRequest if it is longer than `MAX_TASK`.
+    """
     lines = [f"export {name}={shlex.quote(secrets[name])}" for name in request.secrets]
     # A relative folder is below the workspace; joining keeps an absolute one.
     lines.append(f"_sibling_workdir={shlex.quote(os.path.normpath(os.path.join(WORKSPACE, request.workdir)))}")  # noqa: PTH118 - a path in the container, which may climb
     argv = request.argv if request.commands is None else ["sh", "-e", "-c", "\n".join(request.commands)]
     lines.append("set -- " + " ".join(map(shlex.quote, argv or ())))
-    return ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape")
+    text = ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape")
+    if len(text) > MAX_TASK:
+        raise InvalidRequest(f"commands and secrets take {len(text)} bytes once quoted, over {MAX_TASK}; use a source")
+    return text
 
 
 def install(data_dir: Path, busybox: Path) -> str:

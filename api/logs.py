@@ -21,7 +21,8 @@ from api.waiting import in_turns, with_keep_alives
 router = APIRouter(prefix="/v1/builds/{build_id}/log", tags=["logs"])
 MAX_PART = 1024**2  # bytes in one answer that is no stream
 KEEP_ALIVE = 15.0  # seconds; proxies cut streams that are silent for a minute, some for half of one
-RESULT_WAIT = 60.0  # seconds
+RESULT_WAIT = 60.0  # seconds between the end of a log and the result, at most; usually a moment
+_STREAMED = {"X-Accel-Buffering": "no"}  # else nginx holds a stream back to fill its buffers
 _TEXT = "text/plain; charset=utf-8"
 _EVENTS = "text/event-stream"
 _ANSWER: dict[str, Any] = {
@@ -76,10 +77,12 @@ async def read(
     if _EVENTS in accept.lower():
         start = start if last_event_id is None else last_event_id
         await in_thread(service.logs.read, build_id, start, 0)
-        return EventSourceResponse(with_keep_alives(_events(service, build_id, start), KEEP_ALIVE))
+        events = with_keep_alives(_events(service, build_id, start), KEEP_ALIVE)
+        return EventSourceResponse(events, headers=_STREAMED)
     part = await in_thread(service.logs.read, build_id, start, 0 if follow else MAX_PART)
     if follow:
-        return StreamingResponse(in_turns(service.logs.follow(build_id, start)), media_type=_TEXT)
+        pieces = in_turns(service.logs.follow(build_id, start))
+        return StreamingResponse(pieces, headers=_STREAMED, media_type=_TEXT)
     headers = {"X-Text-Size": str(part.end)} | ({} if part.complete else {"X-More-Data": "true"})
     return Response(part.data, headers=headers, media_type=_TEXT)
 
@@ -96,6 +99,5 @@ async def _events(service: Service, build_id: str, start: int) -> AsyncGenerator
                 at=moment(entry.at_ns / 1e9),
             )
             yield format_sse_event(event="log", data_str=event.model_dump_json(), id=str(entry.end))
-    # The log ends a moment before the result is published.
     build = await service.finished(build_id, RESULT_WAIT)
     yield format_sse_event(event="end", data_str=view(service, build).model_dump_json())

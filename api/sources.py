@@ -34,7 +34,7 @@ async def upload(
     request: Request,
     content_length: Annotated[int | None, Header(include_in_schema=False)] = None,
 ) -> SourceView:
-    """Keep a tree under an id that builds can name. It is deleted when no build has used it for a day or so."""
+    """Keep a tree under an id that builds can name. It is deleted once no build has used it for `sources.keep`."""
     most = service.settings.sources.max_upload
     if content_length is not None and content_length > most:
         raise TooLarge(f"The source has {content_length} bytes; sources.max_upload is {most}.")

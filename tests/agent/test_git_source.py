@@ -448,3 +448,18 @@ def test_ssh_is_asked_for_the_user_and_asks_nobody(repository, into, ssh, user, 
     asked = ssh.read_text().splitlines()
     assert login in asked
     assert "BatchMode=yes" in asked
+
+
+@pytest.mark.parametrize(
+    ("url", "username"),
+    [
+        ("ssh://-oProxyCommand=touch pwned/x", None),
+        ("ssh://-oProxyCommand=x@host/x", None),
+        ("ssh://host/x", "-oProxyCommand=x"),
+    ],
+)
+def test_ssh_is_never_given_an_option_in_a_name(into, ssh, url, username):
+    source = GitSource.model_construct(url=url, ref="HEAD", username=username)
+    with pytest.raises(SourceFailed, match="strange hostname"):
+        git_source.fetch(source, None, into, timeout=60, cancelled=bool, note=lambda _: None)
+    assert not ssh.exists()

@@ -179,21 +179,29 @@ def test_a_touch_and_a_second_upload_are_uses(sources, folder):
 
 
 def test_what_was_touched_is_never_removed_at_that_moment(sources, folder):
-    """Whoever was told that a source is there, by `touch`, finds it."""
-    data = tar_of(["a"])
-    source = upload(sources, data)
-    for _ in range(200):
-        unused_for(folder / source.id, KEEP + 60)
-        removing = threading.Thread(target=sources.remove_unused, args=([], time.time()))
-        removing.start()
+    """Whoever was told by `touch` that a source is there finds it, even if its removal has begun."""
+    source = upload(sources, tar_of(["a"]))
+    unused_for(folder / source.id, KEEP + 60)
+    told = []
+
+    def touch():
         try:
             sources.touch(source.id)
+            told.append("there")
         except NotFound:
-            removing.join()
-            upload(sources, data)
-        else:
-            removing.join()
-            assert sources.path(source.id).exists()
+            told.append("gone")
+
+    touching = threading.Thread(target=touch)
+
+    class TouchedWhenAsked(list):
+        def __contains__(self, _):
+            touching.start()
+            touching.join(0.5)  # until it is done, or long enough for it to be waiting
+            return False
+
+    sources.remove_unused(TouchedWhenAsked(), time.time())
+    touching.join()
+    assert told == ["there" if (folder / source.id).exists() else "gone"]
 
 
 def test_uploads_on_their_way_are_not_removed(sources, folder):

@@ -136,6 +136,13 @@ async def test_following_from_an_offset_gives_the_rest(api):
         assert answer.content == whole[start:]
 
 
+async def test_proxies_are_told_to_pass_a_stream_on_at_once(api):
+    build = await api.finished()
+    for headers in ({}, SSE):
+        answer = await api.client.get(f"{log_of(build)}?follow=true", headers=headers)
+        assert answer.headers["x-accel-buffering"] == "no"
+
+
 @pytest.mark.parametrize("headers", [{}, SSE], ids=["text", "events"])
 async def test_a_follower_of_a_build_cancelled_while_queued_is_let_go(held, headers):
     build = await held.submit()

@@ -73,7 +73,7 @@ def test_a_log_cap_says_that_it_was_reached_and_the_build_goes_on(service_with):
 
 
 def test_a_slow_follower_does_not_slow_the_build(service):
-    build_id = service.post(commands=["yes | head -c 100000000"])
+    build_id = service.post(commands=[f"yes {'x' * 99} | head -c 100000000"])
     with service.client.stream("GET", f"/v1/builds/{build_id}/log", params={"follow": "true"}) as answer:
         next(answer.iter_raw())
         assert service.wait(build_id, seconds=60)["result"] == "SUCCESS"
