@@ -60,6 +60,10 @@ class BuildLogs:
         """Bytes that are there now; 0 without a log."""
         return self._state(build_id)[0]
 
+    def complete(self, build_id: str) -> bool:
+        """Whether nothing will follow what is there."""
+        return self._state(build_id)[1]
+
     def read(self, build_id: str, start: int, limit: int) -> LogPart:
         """At most `limit` bytes from offset `start`. Raises StartBeyondEnd."""
         size, complete = self._state(build_id)
@@ -81,6 +85,7 @@ class BuildLogs:
             if part.data:
                 yield part.data
             elif part.complete:
+                self._waiting.pop(build_id, None)  # nothing will grow any more
                 return
             else:
                 await grown.wait()
@@ -97,6 +102,7 @@ class BuildLogs:
                     yield entry
                 start = size
             elif complete:
+                self._waiting.pop(build_id, None)
                 return
             else:
                 await grown.wait()

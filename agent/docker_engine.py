@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_PROGRESS_EVERY = 1.0  # seconds
+_PROGRESS_EVERY = 1.0
+_REMOVAL = 5  # seconds that a removal by someone else may take before it is asked for again
 
 
 class DockerEngine:
@@ -154,7 +155,7 @@ class DockerEngine:
             await self._calls.short(doing, self._sdk.remove_container, container, v=True, force=True)
         except Refused as refused:
             if refused.status == HTTPStatus.CONFLICT:  # another removal is under way
-                options = {"timeout": self._calls.timeout, "condition": "removed"}
+                options = {"timeout": _REMOVAL, "condition": "removed"}
                 await unless(HTTPStatus.NOT_FOUND, self._calls.slow(doing, self._sdk.wait, container, **options))
             elif refused.status != HTTPStatus.NOT_FOUND:
                 raise

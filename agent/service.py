@@ -81,6 +81,8 @@ class Service:
 
     def __post_init__(self) -> None:
         self._faults: dict[str, str] = {}
+        self._store_looked_at = 0.0
+        self._store_reason: str | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -136,6 +138,13 @@ class Service:
             if build.state is not BuildState.FINISHED:
                 await within(changed, deadline - time.monotonic())
                 build = await self.build(build_id)
+        return build
+
+    async def logged(self, build_id: str) -> Build:
+        """The build, for a reader of its log, which is ended if a crash left it open. Raises NotFound."""
+        build = await self.build(build_id)
+        if build.state is BuildState.FINISHED and not self.logs.complete(build_id):
+            await in_thread(self._end_log, build)
         return build
 
     async def cancel(self, build_id: str) -> Build:
@@ -207,11 +216,15 @@ class Service:
         log.finish(f"{build.outcome.result}: {build.outcome.message}" if build.outcome else None)
 
     def _store_fault(self) -> str | None:
-        try:
-            self.store.check()
-        except AgentError as error:
-            return str(error)
-        return None
+        """What is wrong with the store; looked at once a second at most, since a look writes to the disk."""
+        if time.monotonic() > self._store_looked_at + 1:
+            try:
+                self.store.check()
+                self._store_reason = None
+            except AgentError as error:
+                self._store_reason = str(error)
+            self._store_looked_at = time.monotonic()
+        return self._store_reason
 
     async def _reap(self) -> None:
         await self.reaper.look()

@@ -73,7 +73,7 @@ async def read(
     `Accept: text/event-stream` gives `log` events, whose id is the offset after them, and at last an `end` event with
     the build.
     """
-    await service.build(build_id)
+    await service.logged(build_id)
     if _EVENTS in accept.lower():
         start = start if last_event_id is None else last_event_id
         await in_thread(service.logs.read, build_id, start, 0)

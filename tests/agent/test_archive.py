@@ -1,3 +1,4 @@
+import errno
 import gzip
 import io
 import os
@@ -472,6 +473,15 @@ MEMBERS = st.builds(
 )
 
 
+def is_loop(path):
+    """Whether links lead in a circle: nowhere, for the kernel, while realpath makes up a path outside."""
+    try:
+        path.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.lists(MEMBERS, max_size=8))
 def test_no_archive_leads_out(members):
@@ -484,7 +494,8 @@ def test_no_archive_leads_out(members):
             place.refuses(data)
         top = os.path.realpath(place.into)
         for path in place.into.rglob("*"):
-            assert (os.path.realpath(path) + "/").startswith(top + "/")
+            if not is_loop(path):
+                assert (os.path.realpath(path) + "/").startswith(top + "/")
             assert stat.S_IFMT(path.lstat().st_mode) in {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK}
             assert path.is_symlink() or path.lstat().st_mode & 0o7000 == 0
 
