@@ -114,10 +114,10 @@ class QueueSettings(_Section):
         description="Builds at once. Default: two per CPU.",
     )
     starts: int = Field(
-        default_factory=lambda: min(100, max(2, os.cpu_count() or 1)),
+        default_factory=lambda: min(100, 2 * (os.cpu_count() or 1)),
         ge=1,
         le=100,
-        description="Containers being started at once; more only makes each slower. Default: one per CPU, at least 2.",
+        description="Containers being started at once; more only makes each slower. Default: two per CPU.",
     )
     memory_overcommit: float = Field(
         1.5, ge=0.1, le=100, description="The sum of running builds' memory limits, as a multiple of the host's memory."
