@@ -19,7 +19,7 @@ RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     && python3 -m venv --without-pip /opt/sibling-service/venv
 
 # A copy of the interpreter with the three capabilities that managing the workspaces of any user takes: the service is not
-# root. The container must be allowed them too, and `no-new-privileges` would take them away.
+# root. The container must be allowed them too; under an init, `no-new-privileges` would keep them from it.
 RUN cp --remove-destination "$(readlink -f "$(command -v python3)")" /opt/sibling-service/venv/bin/python3 \
     && setcap cap_chown,cap_dac_override,cap_fowner=ep /opt/sibling-service/venv/bin/python3
 

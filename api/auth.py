@@ -2,12 +2,15 @@
 
 from typing import Annotated
 
+import structlog
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException
 
-from agent.tokens import Scope, Token
+from agent.errors import InvalidSettings, Unavailable
+from agent.tokens import Scope, Token, TokenVerifier
 
+_log = structlog.get_logger()
 _bearer = HTTPBearer(
     auto_error=False,
     scheme_name="token",
@@ -28,7 +31,7 @@ class Allowed:
         """Check it; the token's name is left for the request log."""
         if credentials is None:
             raise _unauthorized("Send a token: `Authorization: Bearer sbl_...`.", "Bearer")
-        token: Token | None = request.app.state.tokens.verify(credentials.credentials)
+        token = _verified(request.app.state.tokens, credentials.credentials)
         if token is None:
             raise _unauthorized("There is no such token; it may have been revoked.", 'Bearer error="invalid_token"')
         request.state.token = token.name
@@ -47,3 +50,15 @@ Writer = Annotated[Token, Depends(Allowed(Scope.WRITE))]
 
 def _unauthorized(detail: str, challenge: str) -> HTTPException:
     return HTTPException(401, detail, {"WWW-Authenticate": challenge})
+
+
+def _verified(tokens: TokenVerifier, text: str) -> Token | None:
+    """The token. Raises Unavailable if none can be checked; why is for the admin's eyes, in the log."""
+    try:
+        return tokens.verify(text)
+    except InvalidSettings as error:
+        _log.error("no token can be checked", error=str(error))
+        raise Unavailable(
+            "No token can be checked now: the service's token file is missing or unusable, and its log says why. "
+            "An admin makes one with `sibling token create`."
+        ) from error

@@ -1,9 +1,13 @@
 """What every test may ask for."""
 
 import os
+import signal
 
 import docker
 import pytest
+
+# Started under nohup, or by a CI that ignores it, the programs under test would inherit that.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 BUSYBOX = "sibling-test/busybox:1"  # made by scripts/test-images
 

@@ -107,7 +107,7 @@ def test_the_body_gives_no_right_that_was_not_asked_for():
 
 def test_the_log_is_kept_byte_for_byte_in_one_file_that_holds_as_much_as_asked():
     config = wire.create_body(SPEC)["HostConfig"]["LogConfig"]
-    assert config == {"Type": "local", "Config": {"max-size": "2000000", "max-file": "1", "compress": "false"}}
+    assert config == {"Type": "local", "Config": {"max-size": "28000000", "max-file": "1", "compress": "false"}}
 
 
 def test_what_the_spec_leaves_to_the_image_or_the_engine_is_not_in_the_body():

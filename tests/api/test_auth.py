@@ -109,11 +109,12 @@ async def test_the_request_log_names_the_token_and_never_shows_it(held):
     assert not any(text in str(lines) for text in held.texts.values())
 
 
-async def test_a_token_file_that_went_away_is_our_fault_and_tells_no_path(held):
+async def test_without_a_token_file_the_service_cannot_tell_who_calls_and_gives_no_path_away(held):
     held.tokens._path.unlink()
     answer = await held.client.get("/v1/builds")
-    assert answer.status_code == 500
-    assert "tokens" not in answer.json()["detail"]
+    assert answer.status_code == 503
+    assert "sibling token create" in answer.json()["detail"]
+    assert str(held.tokens._path) not in answer.text
 
 
 async def test_every_scope_is_told_in_the_openapi(held):

@@ -1,4 +1,4 @@
-"""The service in a container of its own image, as docs/install.md starts it, and builds through it."""
+"""The service in a container of its own image, with what compose.yaml gives it, and builds through it."""
 
 import json
 import os
@@ -10,17 +10,20 @@ from pathlib import Path
 import docker
 import httpx2
 import pytest
+import yaml
 
 from tests.e2e.harness import BUSYBOX, until
 from tests.e2e.test_builds import tar_of
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]  # the first one builds the image, if there is none yet
 
 ROOT = Path(__file__).parents[2]
 IMAGE = "sibling-test/service:1"
+SERVICES = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+COMPOSE = SERVICES["sibling"]
+SOCKET = "/var/run/docker.sock"
 DATA = "/var/lib/sibling"
-CAPABILITIES = ["CHOWN", "DAC_OVERRIDE", "FOWNER"]
-CAPABILITY_BITS = 1 << 0 | 1 << 1 | 1 << 3  # the same, by their numbers in capability(7)
+CAPABILITIES = 1 << 0 | 1 << 1 | 1 << 3  # CHOWN, DAC_OVERRIDE and FOWNER by their numbers in capability(7)
 
 
 class ServiceContainer:
@@ -32,18 +35,19 @@ class ServiceContainer:
         self.container = self.docker.containers.create(
             IMAGE,
             name=self.name,
-            init=True,
-            read_only=True,
-            tmpfs={"/tmp": ""},
-            cap_drop=["ALL"],
-            cap_add=CAPABILITIES,
+            init=COMPOSE["init"],
+            read_only=COMPOSE["read_only"],
+            tmpfs=dict.fromkeys(COMPOSE["tmpfs"], ""),
+            cap_drop=COMPOSE["cap_drop"],
+            cap_add=COMPOSE["cap_add"],
             ports={"8700/tcp": ("127.0.0.1", None)},
             volumes={
-                docker_host.removeprefix("unix://"): {"bind": "/var/run/docker.sock"},
+                docker_host.removeprefix("unix://"): {"bind": SOCKET},
                 self.name: {"bind": DATA},
             },
             environment={"SIBLING_ENGINE__NETWORK": self.name, "SIBLING_QUEUE__MIN_FREE_DISK": "1m"},
         )
+        self.client = httpx2.Client()
         self.container.start()
         self.token = self.execute("sibling", "token", "create", "test", "--scope", "admin").strip()
         self.connect()
@@ -52,6 +56,7 @@ class ServiceContainer:
     def connect(self) -> None:
         """Wait until it answers, at the port that the engine gave it at its last start."""
         until(lambda: self.health() == "healthy", what="the health check")
+        self.client.close()
         (binding,) = self.container.attrs["NetworkSettings"]["Ports"]["8700/tcp"]
         self.url = f"http://127.0.0.1:{binding['HostPort']}"
         self.client = httpx2.Client(
@@ -90,7 +95,9 @@ class ServiceContainer:
 
     def builds(self) -> list:
         """The containers of its builds."""
-        return self.docker.containers.list(all=True, filters={"label": f"sibling.service={self.id}"})
+        return self.docker.containers.list(
+            all=True, ignore_removed=True, filters={"label": f"sibling.service={self.id}"}
+        )
 
     def assert_nothing_left(self) -> None:
         until(lambda: not self.builds(), what="the removal of all containers")
@@ -107,13 +114,20 @@ class ServiceContainer:
 
 
 @pytest.fixture(scope="module")
-def service(docker_host):
+def running(docker_host):
     environment = {name: value for name, value in os.environ.items() if name != "BASE"}
     made = subprocess.run([ROOT / "scripts/image", IMAGE], env=environment, capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr[-4000:]
-    running = ServiceContainer(docker_host)
+    service = ServiceContainer(docker_host)
+    yield service
+    service.destroy()
+
+
+@pytest.fixture
+def service(running, request):
     yield running
-    running.destroy()
+    if request.node.report_call.failed:
+        print(running.container.logs(tail=100).decode())
 
 
 @pytest.mark.parametrize("user", ["0", "1000", "4711:42"])
@@ -151,7 +165,7 @@ def test_a_restart_of_the_service_leaves_its_builds_running_and_their_logs_whole
 def test_it_is_not_root_and_has_three_capabilities_and_no_more(service):
     status = service.process()
     assert set(status["Uid"].split()) == {"10001"}
-    assert {int(status[name], 16) for name in ("CapPrm", "CapEff", "CapBnd")} == {CAPABILITY_BITS}
+    assert {int(status[name], 16) for name in ("CapPrm", "CapEff", "CapBnd")} == {CAPABILITIES}
     assert {int(status[name], 16) for name in ("CapInh", "CapAmb")} == {0}, "programs that it starts, git, get none"
 
 
@@ -190,7 +204,14 @@ def test_the_packages_in_it_are_ours_and_the_tests_stayed_out(service):
 
 def test_no_compiler_cache_or_package_list_is_in_it(service):
     search = (
-        "find / -xdev '(' -name gcc -o -name cc -o -name '*.whl' -o -path '*/.cache/*' "
+        "find / -xdev '(' -path '*/bin/*gcc*' -o -path '*/bin/cc' -o -name '*.whl' -o -path '*/.cache/*' "
         "-o -path '/var/lib/apt/lists/*' -o -path '*/apt/archives/*.deb' -o -path '/source/*' ')' -print"
     )
     assert service.execute("sh", "-c", search, user="0").split() == []
+
+
+def test_compose_gives_the_socket_and_the_data_to_the_service_alone_and_shows_nothing_to_other_machines():
+    assert COMPOSE["volumes"] == [f"{SOCKET}:{SOCKET}", f"sibling-data:{DATA}"]
+    others = [volume for name, each in SERVICES.items() if name != "sibling" for volume in each.get("volumes", [])]
+    assert not [volume for volume in others if "docker" in volume or volume.startswith("sibling-data")]
+    assert {port.partition(":")[0] for each in SERVICES.values() for port in each["ports"]} == {"127.0.0.1"}

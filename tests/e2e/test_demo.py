@@ -1,0 +1,110 @@
+"""`scripts/demo` and `scripts/demo-stop`, in a folder of the test's own and on the engine of the tests."""
+
+import contextlib
+import os
+import re
+import socket
+import subprocess
+from pathlib import Path
+
+import docker
+import pytest
+
+from tests.e2e.harness import BUSYBOX, until
+
+pytestmark = pytest.mark.engine
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+class Demo:
+    def __init__(self, folder: Path, docker_host: str) -> None:
+        self.folder = folder
+        self._environment = {**os.environ, "DOCKER_HOST": docker_host, "SIBLING_DEMO_DIR": str(folder)}
+
+    def run(self, script: str) -> str:
+        done = subprocess.run([SCRIPTS / script], env=self._environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def start(self) -> str:
+        return self.run("demo")
+
+    def stop(self) -> str:
+        return self.run("demo-stop")
+
+    @property
+    def pid(self) -> int:
+        return int((self.folder / "service.pid").read_text())
+
+    @property
+    def name(self) -> str:
+        """What its volume and its network are called."""
+        return re.findall(r"sibling-demo-\w+", (self.folder / "sibling.toml").read_text())[0]
+
+    def sibling(self, output: str, *arguments: str) -> str:
+        """Run the command line as the demo's last words tell to."""
+        exports = next(line for line in output.splitlines() if line.startswith("  export "))
+        command = ["bash", "-euc", f'{exports}\nexec sibling "$@"', "-", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture
+def demo(tmp_path, docker_host):
+    demo = Demo(tmp_path / "demo", docker_host)
+    yield demo
+    demo.stop()
+
+
+@pytest.fixture
+def engine(docker_host):
+    with contextlib.closing(docker.DockerClient(base_url=docker_host, version="1.45")) as client:
+        yield client
+
+
+@pytest.fixture
+def usual_port_taken():
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # by somebody else is as good
+            stack.enter_context(socket.create_server(("127.0.0.1", 8700)))
+        yield
+
+
+def is_alive(pid):
+    return Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes() != b""
+
+
+def test_the_demo_runs_a_build_with_its_log_artifacts_and_phases(demo, usual_port_taken):
+    output = demo.start()
+    assert re.search(r"^\d\d:\d\d:\d\d\.\d{3} ok      every line has its width$", output, re.MULTILINE)
+    assert "signing with the key ****" in output
+    assert re.search(r"^phases +queued .*, run .*, artifacts ", output, re.MULTILINE)
+    for name in ("SHA256SUMS", "SIGNATURE", "mandelbrot.tar.gz"):
+        assert (demo.folder / "artifacts/dist" / name).stat().st_size > 0
+    assert "SIBLING_URL=http://127.0.0.1:8700 " not in output
+
+
+def test_a_second_run_uses_the_first_ones_service_and_stop_leaves_nothing(demo, engine):
+    demo.start()
+    first, name = demo.pid, demo.name
+    output = demo.start()
+    assert demo.pid == first
+    assert len(demo.sibling(output, "ps", "--all", "--json").split('"SUCCESS"')) == 3
+    demo.sibling(output, "run", "--detach", "--image", BUSYBOX, "--", "sleep", "600")
+    until(lambda: '"running"' in demo.sibling(output, "ps", "--json"))
+    demo.stop()
+    assert not is_alive(first)
+    assert not demo.folder.exists()
+    assert engine.containers.list(all=True, ignore_removed=True, filters={"network": name}) == []
+    assert engine.networks.list(names=[name]) == []
+    assert name not in [volume.name for volume in engine.volumes.list()]
+    assert demo.stop() == ""
+
+
+def test_stop_leaves_a_stranger_alone_who_has_the_services_number(demo):
+    demo.folder.mkdir()
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        (demo.folder / "service.pid").write_text(f"{stranger.pid}\n")
+        demo.stop()
+        assert stranger.poll() is None
+        stranger.kill()
