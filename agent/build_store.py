@@ -182,12 +182,22 @@ class BuildStore:
         """Give a claim back; the build is queued again, or ABORTED if so asked."""
         return self._only(self._release(*_same(held)), held)
 
-    def delete_finished(self, before: float, limit: int = 100) -> builtins.list[str]:
-        """Forget builds that finished before that time: the `limit` that finished first. Returns their ids."""
+    def delete_finished(
+        self, before: float, limit: int = 100, *, first: Callable[[str], None] = lambda _: None
+    ) -> builtins.list[str]:
+        """Forget builds that finished before that time: the `limit` that finished first. Returns their ids.
+
+        `first` is called with each id beforehand, to remove what else there is of it: if that fails, or is cut off, the
+        build is still here and its turn comes again.
+        """
         old = select(builds.c.id).where(builds.c.finished_at < before)
-        oldest = old.order_by(builds.c.finished_at).limit(limit)
+        with self._database.reading() as connection:
+            ids = [*connection.scalars(old.order_by(builds.c.finished_at).limit(limit))]
+        for build_id in ids:
+            first(build_id)
         with self._database.writing() as connection:
-            return [*connection.scalars(delete(builds).where(builds.c.id.in_(oldest)).returning(builds.c.id))]
+            connection.execute(delete(builds).where(builds.c.id.in_(ids)))
+        return ids
 
     def unfinished(self) -> Iterator[Build]:
         """All builds that have not finished, the newest first; read in pages, since a full queue is large."""

@@ -69,12 +69,15 @@ class Reaper:
 
     def _delete_old(self) -> None:
         """Retention: finished builds beyond their age, and uploads that nobody used."""
-        while ids := self.store.delete_finished(time.time() - self.retention.builds):
-            for build_id in ids:
-                self.logs.delete(build_id)
-                self.artifacts.delete(build_id)
-                self.metrics.reaped.labels("build").inc()
+        before = time.time() - self.retention.builds
+        while self.store.delete_finished(before, first=self._delete_files):
+            pass
         self.sources.remove_unused(self._sources_in_use(), time.time())
+
+    def _delete_files(self, build_id: str) -> None:
+        self.logs.delete(build_id)
+        self.artifacts.delete(build_id)
+        self.metrics.reaped.labels("build").inc()
 
     def _alive(self) -> set[str]:
         """Builds whose things must stay: what the store holds as begun, and what is being cleaned up by its runner."""

@@ -86,7 +86,11 @@ class ServiceProcess:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "api", "serve"], env=environment, stdout=output, stderr=output
             )
-        port = until(lambda: self._port(before), READY, "the service's start")
+        try:
+            port = until(lambda: self._port(before), READY, "the service's start")
+        except AssertionError:
+            self.kill()
+            raise
         token = (self.data / "admin-token").read_text().strip()
         self.url = f"http://127.0.0.1:{port}"
         self.token = token
@@ -182,8 +186,17 @@ class ServiceProcess:
         until(lambda: not self.containers(), what="the removal of all containers")
         for network in self.docker.networks.list(names=[self.name]):
             network.remove()
-        self.docker.volumes.get(self.name).remove(force=True)
+        until(self._volume_is_gone, what="the removal of the volume")
         self.docker.close()
+
+    def _volume_is_gone(self) -> bool:
+        try:
+            self.docker.volumes.get(self.name).remove(force=True)
+        except docker.errors.NotFound:
+            return True
+        except docker.errors.APIError:  # a container that holds it is on its way
+            return False
+        return True
 
     def _port(self, before: int) -> int | None:
         assert self.process is not None
