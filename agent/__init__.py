@@ -3,8 +3,8 @@
 What things are
     builds              a build's request and record, its states, results and reasons
     errors              every error, drawn as a tree
-    settings            every setting (settings_sources, settings_problems, settings_reference: where they come
-                        from, what is wrong with them, their page in the docs)
+    settings/           every setting (sources, problems, reference: where they come from, what is wrong with them,
+                        their page in the docs)
     engine              the verbs that the core asks of whatever runs containers
 
 What is decided, without doing anything
@@ -24,19 +24,22 @@ One build's way
 
 Where things are kept
     data_volume         the one volume, and where the service sees it
-    build_store         the durable queue (build_table, database, migrations: its table, its SQLite, its versions)
-    build_log           one log as it is written: a file, its index (log_index), no secrets (masking)
-    build_logs          all logs, and their readers
-    sources             uploaded trees (archive, archive_plan, tar: unpacking safely; git_source: fetching instead)
-    workspace           the folder that a build works in
-    artifacts           what it leaves for others (artifact_search, globs: finding it)
-    tree                folders walked and removed without following a link
+    build_store/        the durable queue (table, database, migrations)
+    build_log/          one log as it is written (index: who wrote what; masking: no secrets; logs: all of them, and
+                        their readers)
+    files/              trees of files, handled without following a link
+        sources             uploads (archive, archive_plan, tar: unpacking them safely)
+        git_source          fetching instead
+        workspace           the folder that a build works in
+        artifacts           what it leaves for others (artifact_search, globs: finding it)
+        tree                walking and removing any tree
+        private_file        keys, for the service alone
     toolkit             what every container gets of ours (busybox: where that comes from)
-    tokens              who may call (private_file: keys on disk)
+    tokens              who may call
 
 The engine
-    docker_engine       the verbs over Docker's socket (docker_wire, docker_frames: bodies and streams, pure;
-                        docker_calls, docker_stream: short calls, long connections)
+    docker_engine/      the verbs over Docker's socket (wire, frames: bodies and streams, pure; calls, stream: short
+                        calls, long connections)
     engine_watch        whether it answers
 
 The rest

@@ -11,25 +11,25 @@ import stamina
 from cryptography.fernet import Fernet
 
 from agent import busybox, data_volume, toolkit
-from agent.artifacts import Artifacts
-from agent.build_logs import BuildLogs
+from agent.build_log.logs import BuildLogs
 from agent.build_store import BuildStore
 from agent.changes import Changes
 from agent.engine import LABEL_ROLE, LABEL_SERVICE
 from agent.engine_watch import EngineWatch
 from agent.errors import EngineUnavailable
+from agent.files.artifacts import Artifacts
+from agent.files.private_file import keep_private
+from agent.files.sources import Sources
+from agent.files.workspace import Workspaces
 from agent.host import read_host
 from agent.metrics import Metrics
 from agent.policy import Place
 from agent.preparation import Preparation
-from agent.private_file import keep_private
 from agent.reaper import Reaper
 from agent.runner import Runner
 from agent.scheduler import Scheduler
 from agent.service import Service
-from agent.sources import Sources
 from agent.threads import allow_threads, in_thread
-from agent.workspace import Workspaces
 
 if TYPE_CHECKING:
     from pathlib import Path

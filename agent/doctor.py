@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent import busybox, data_volume
-from agent.database import newest_revision
+from agent.build_store.database import newest_revision
 from agent.engine import LABEL_ROLE
 from agent.errors import AgentError, EngineUnavailable, InvalidSettings
 from agent.host import read_host

@@ -58,7 +58,7 @@ class MountPoint:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ContainerSpec:
-    """All that a container is made of; `docker_wire.create_body` turns it into the engine's own words."""
+    """All that a container is made of; `docker_engine.wire` turns it into the engine's own words."""
 
     image: str
     entrypoint: Sequence[str]  # overrides the image's; its CMD is never used

@@ -10,21 +10,22 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from agent import archive, git_source, toolkit, users
+from agent import toolkit, users
 from agent.builds import GIT_PASSWORD, Build, GitSource, UploadedSource
 from agent.errors import ImageUnavailable, InvalidRequest, NotFound, SourceFailed
+from agent.files import archive, git_source
 from agent.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.engine import Engine, Image
+    from agent.files.sources import Sources
+    from agent.files.workspace import Workspaces
     from agent.phases import Phases
     from agent.settings import SourceSettings
-    from agent.sources import Sources
     from agent.stop import Stop
     from agent.users import User
-    from agent.workspace import Workspaces
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,14 +17,14 @@ from agent.threads import in_thread
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from agent.artifacts import Artifacts
-    from agent.build_logs import BuildLogs
+    from agent.build_log.logs import BuildLogs
     from agent.build_store import BuildStore
     from agent.engine import Engine
+    from agent.files.artifacts import Artifacts
+    from agent.files.sources import Sources
+    from agent.files.workspace import Workspaces
     from agent.metrics import Metrics
     from agent.settings import RetentionSettings
-    from agent.sources import Sources
-    from agent.workspace import Workspaces
 
 PERIOD = 10.0  # seconds
 

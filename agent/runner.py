@@ -33,15 +33,15 @@ from agent.threads import in_thread
 if TYPE_CHECKING:
     import anyio
 
-    from agent.artifacts import Artifacts
     from agent.build_log import BuildLog
-    from agent.build_logs import BuildLogs
+    from agent.build_log.logs import BuildLogs
     from agent.build_store import BuildStore
     from agent.engine import Engine, OutputStream
+    from agent.files.artifacts import Artifacts
+    from agent.files.workspace import Workspaces
     from agent.policy import Place
     from agent.preparation import Preparation
     from agent.settings import Settings
-    from agent.workspace import Workspaces
 
 _log = structlog.get_logger()
 ENGINE_PAUSE = 1.0  # seconds between tries while the engine is away

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from agent import artifacts, git_source, policy, reaper, toolkit
+from agent import policy, reaper, toolkit
 from agent.builds import Build, BuildRequest, BuildState, GitSource, UploadedSource
 from agent.changes import Changes, within
 from agent.errors import AgentError, InvalidRequest, NotFound
+from agent.files import artifacts, git_source
 from agent.host import Host, read_host
 from agent.threads import in_thread
 
@@ -22,17 +23,17 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Coroutine
     from pathlib import Path
 
-    from agent.artifacts import Artifacts
-    from agent.build_logs import BuildLogs
+    from agent.build_log.logs import BuildLogs
     from agent.build_store import BuildStore
     from agent.engine import EngineInfo
     from agent.engine_watch import EngineWatch
+    from agent.files.artifacts import Artifacts
+    from agent.files.sources import Source, Sources
     from agent.metrics import Metrics
     from agent.policy import Place
     from agent.reaper import Reaper
     from agent.scheduler import Scheduler
     from agent.settings import Settings
-    from agent.sources import Source, Sources
 
 _log = structlog.get_logger()
 VERSION = version("sibling-agent")

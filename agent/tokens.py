@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer
 
 from agent.errors import Conflict, InvalidRequest, InvalidSettings, NotFound
-from agent.private_file import keep_private, write_private
+from agent.files.private_file import keep_private, write_private
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence

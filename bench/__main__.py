@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from agent import docker_wire, policy, toolkit
+from agent import policy, toolkit
 from agent.builds import Build, BuildRequest, BuildState
+from agent.docker_engine import wire as docker_wire
 from agent.settings import BuildSettings
 from bench.floor import Floor, Times
 from bench.service import Client

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.settings import Settings, load_settings
-from agent.settings_reference import page
+from agent.settings.reference import page
 
 DOCS = Path(__file__).parent.parent / "docs"
 

@@ -17,8 +17,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent import archive
 from agent.errors import InvalidArchive, SourceFailed
+from agent.files import archive
 from agent.settings import SourceSettings
 from agent.stop import Stopped
 
@@ -369,7 +369,7 @@ def run_measured(call, **limits):
     program = f"""
 import resource
 from pathlib import Path
-from agent import archive
+from agent.files import archive
 from agent.errors import InvalidArchive
 from agent.settings import SourceSettings
 limits = SourceSettings(**{limits!r})

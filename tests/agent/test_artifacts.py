@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent import tree
-from agent.artifact_search import MAX_NOTES, MAX_PATH
-from agent.artifacts import Artifacts, check_glob
 from agent.builds import Artifact
 from agent.errors import AgentError, InvalidRequest, NotFound, TooLarge
+from agent.files import tree
+from agent.files.artifact_search import MAX_NOTES, MAX_PATH
+from agent.files.artifacts import Artifacts, check_glob
 
 BUILD = "01j0000000000000000000000a"
 MIB = 1024**2

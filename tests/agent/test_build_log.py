@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent import log_index
 from agent.build_log import BuildLog
+from agent.build_log import index as log_index
 from agent.engine import Stream
 from agent.errors import LogFailed
 

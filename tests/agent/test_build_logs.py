@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from agent.build_logs import BuildLogs
+from agent.build_log.logs import BuildLogs
 from agent.engine import Stream
 from agent.errors import StartBeyondEnd
 

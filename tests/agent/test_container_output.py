@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from agent.build_logs import BuildLogs
+from agent.build_log.logs import BuildLogs
 from agent.container_output import SMALL, ContainerOutput
 from agent.engine import ContainerSpec
 from agent.errors import ContainerNotFound, EngineUnavailable

@@ -16,8 +16,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from agent.build_table import metadata
-from agent.database import MIGRATIONS, Database, newest_revision, upgrade
+from agent.build_store.database import MIGRATIONS, Database, newest_revision, upgrade
+from agent.build_store.table import metadata
 from agent.errors import StoreUnavailable
 
 ROOT = Path(__file__).parents[2]
@@ -108,7 +108,7 @@ class TestSchema:
     def test_a_schema_that_is_up_to_date_costs_no_alembic(self, path):
         Database(path).close()
         program = (
-            "import sys; from pathlib import Path; from agent.database import Database\n"
+            "import sys; from pathlib import Path; from agent.build_store.database import Database\n"
             "Database(Path(sys.argv[1])).close(); print('alembic' in sys.modules)"
         )
         ran = subprocess.run([sys.executable, "-c", program, str(path)], cwd=ROOT, capture_output=True, check=True)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.docker_frames import ChunkDecoder, FrameDecoder
+from agent.docker_engine.frames import ChunkDecoder, FrameDecoder
 from agent.engine import Stream
 from agent.errors import EngineError, EngineUnavailable
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import docker_wire as wire
+from agent.docker_engine import wire
 from agent.engine import Container, ContainerSpec, EngineInfo, Mount, MountPoint, Usage
 from agent.errors import EngineError, ImageUnavailable
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.database import Database
+from agent.build_store.database import Database
 from agent.doctor import examine
 from agent.engine import EngineInfo
 from agent.errors import EngineError, EngineUnavailable

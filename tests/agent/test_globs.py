@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import InvalidRequest
-from agent.globs import Globs
+from agent.files.globs import Globs
 
 
 def matched(pattern, path):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.masking import Masker
+from agent.build_log.masking import Masker
 
 
 def masked(secrets, pieces):

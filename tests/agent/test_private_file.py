@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
-from agent.private_file import keep_private, write_private
+from agent.files.private_file import keep_private, write_private
 
 
 def test_it_is_made_once_and_only_the_owner_may_read_it(tmp_path):

@@ -17,7 +17,7 @@ from agent.settings import (
     is_loopback,
     load_settings,
 )
-from agent.settings_reference import allowed, written
+from agent.settings.reference import allowed, written
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from agent.errors import InvalidSettings
 from agent.settings import Settings
-from agent.settings_sources import SecretFiles, SettingsFile
+from agent.settings.sources import SecretFiles, SettingsFile
 
 # Statements that might be taken for the one that is sought, or end where it does not seem so.
 NOISE = [

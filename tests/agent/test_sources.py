@@ -9,8 +9,8 @@ import time
 import pytest
 
 from agent.errors import InvalidArchive, NotFound, TooLarge, Unavailable
+from agent.files.sources import Source, Sources
 from agent.settings import SourceSettings
-from agent.sources import Source, Sources
 
 KEEP = 3600.0
 

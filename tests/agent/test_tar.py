@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import tar
 from agent.errors import InvalidArchive
-from agent.tar import Kind
+from agent.files import tar
+from agent.files.tar import Kind
 
 END = bytes(1024)
 NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=300)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agent import tree
 from agent.errors import NotFound
+from agent.files import tree
 
 
 def descend(top, depth, name="d" * 200):

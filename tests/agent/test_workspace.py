@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import AgentError, NotFound
-from agent.workspace import Workspaces
+from agent.files.workspace import Workspaces
 
 BUILD = "01j0000000000000000000000a"
 

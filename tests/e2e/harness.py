@@ -16,7 +16,7 @@ import anyio
 import docker
 import httpx2
 
-from agent.build_logs import BuildLogs
+from agent.build_log.logs import BuildLogs
 
 BUSYBOX = "sibling-test/busybox:1"
 READY = 30  # seconds

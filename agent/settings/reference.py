@@ -27,7 +27,7 @@ _UNITS: dict[Callable[..., Any] | None, dict[str, int]] = {
 _INTRODUCTION = """\
 # Settings
 
-This page is made by `scripts/settings-docs` from `agent/settings.py`.
+This page is made by `scripts/settings-docs` from `agent/settings/__init__.py`.
 
 A setting comes from four places; a later one wins:
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 import zstandard
 
-from agent import tar, tree
-from agent.archive_plan import Folder, Plan, names_of
 from agent.errors import InvalidArchive, SourceFailed
+from agent.files import tar, tree
+from agent.files.archive_plan import Folder, Plan, names_of
+from agent.files.tar import Kind, Member, Read
 from agent.stop import Stopped
-from agent.tar import Kind, Member, Read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator

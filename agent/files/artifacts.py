@@ -7,9 +7,9 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from agent import artifact_search, globs, tree
 from agent.builds import Artifact
 from agent.errors import AgentError, NotFound, TooLarge
+from agent.files import artifact_search, globs, tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -18,8 +18,8 @@ from docker.errors import APIError
 from docker.transport.unixconn import UnixHTTPAdapter, UnixHTTPConnection, UnixHTTPConnectionPool
 from requests.exceptions import RequestException
 
-from agent.docker_stream import Connection, DockerStream
-from agent.docker_wire import API_VERSION, Refused
+from agent.docker_engine.stream import Connection, DockerStream
+from agent.docker_engine.wire import API_VERSION, Refused
 from agent.errors import EngineUnavailable
 
 if TYPE_CHECKING:

@@ -15,9 +15,19 @@ from typing import TYPE_CHECKING, Any
 from cryptography.fernet import Fernet, InvalidToken
 from sqlalchemy import delete, func, insert, select, true, update
 
-from agent.build_table import CLAIMED, COLUMNS, WAITING, build_from, builds, finished, has_room, is_claimed, new_row
+from agent.build_store.database import Database
+from agent.build_store.table import (
+    CLAIMED,
+    COLUMNS,
+    WAITING,
+    build_from,
+    builds,
+    finished,
+    has_room,
+    is_claimed,
+    new_row,
+)
 from agent.builds import Artifact, Build, BuildRequest, BuildState, Outcome, Reason, Result, new_build_id
-from agent.database import Database
 from agent.errors import Conflict, InvalidSettings, NotFound, StaleClaim, StoreUnavailable, Unavailable
 
 if TYPE_CHECKING:
@@ -27,7 +37,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Connection
 
-    from agent.build_table import BuildRow
+    from agent.build_store.table import BuildRow
 
 _INSERT = insert(builds).returning(*COLUMNS)
 _ORDER = list(BuildState)

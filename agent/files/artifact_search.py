@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from agent import tree
 from agent.builds import Artifact
 from agent.errors import AgentError
-from agent.globs import Globs, Reached
+from agent.files import tree
+from agent.files.globs import Globs, Reached
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from anyio import CapacityLimiter, to_thread
 
-from agent.docker_frames import ChunkDecoder, FrameDecoder
-from agent.docker_wire import API_VERSION, refusal
+from agent.docker_engine.frames import ChunkDecoder, FrameDecoder
+from agent.docker_engine.wire import API_VERSION, refusal
 from agent.errors import EngineUnavailable
 
 if TYPE_CHECKING:

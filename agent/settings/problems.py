@@ -6,8 +6,8 @@ import difflib
 import os
 from typing import TYPE_CHECKING, Any
 
-from agent.settings_reference import allowed
-from agent.settings_sources import Name, Source, Variables, holds
+from agent.settings.reference import allowed
+from agent.settings.sources import Name, Source, Variables, holds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

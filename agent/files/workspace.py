@@ -6,8 +6,8 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from agent import tree
 from agent.errors import AgentError
+from agent.files import tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,7 +2,7 @@
 
 Order of a write: the bytes, then the index record, then readers are told. So a kill at any moment leaves at most bytes
 without a record, which are cut off when the log is opened again: what a reader has seen never changes, and `raw` says
-exactly how much of the container's output the log holds. `build_logs` is the readers' side.
+exactly how much of the container's output the log holds. `logs` is the readers' side.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from agent import log_index
+from agent.build_log import index as log_index
+from agent.build_log.index import END, Record
+from agent.build_log.masking import Masker
 from agent.engine import Stream
 from agent.errors import LogFailed
-from agent.log_index import END, Record
-from agent.masking import Masker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from agent.errors import InvalidArchive
-from agent.tar import Kind, Member
+from agent.files.tar import Kind, Member
 
 MAX_PATH = 4096  # bytes; Linux takes no longer path in one call (PATH_MAX)
 MAX_NAME = 255  # bytes; the longest name that Linux' file systems hold (NAME_MAX)

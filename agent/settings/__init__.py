@@ -1,6 +1,6 @@
 """Every setting: its name, default, bounds and meaning. The only reader of the settings file and of the environment.
 
-`Settings()` is the defaults and reads nothing; `load_settings` reads what `settings_sources` finds. docs/settings.md is
+`Settings()` is the defaults and reads nothing; `load_settings` reads what `sources` finds. docs/settings.md is
 made from this module by scripts/settings-docs.
 """
 
@@ -26,9 +26,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from agent.builds import ByteSize, Duration, parse_duration
 from agent.errors import InvalidSettings
-from agent.settings_problems import CONFLICT, problems, strays
-from agent.settings_reference import written
-from agent.settings_sources import Variables, find_sources, merge
+from agent.settings.problems import CONFLICT, problems, strays
+from agent.settings.reference import written
+from agent.settings.sources import Variables, find_sources, merge
 
 MIB = 1024**2
 GIB = 1024**3

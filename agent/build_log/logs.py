@@ -7,11 +7,11 @@ import os
 from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
-from agent import log_index
 from agent.build_log import BuildLog
+from agent.build_log import index as log_index
+from agent.build_log.index import END
 from agent.engine import Stream
 from agent.errors import StartBeyondEnd
-from agent.log_index import END
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable

@@ -1,6 +1,6 @@
 """The builds table, and how a row of it becomes a `Build`. Serves the build store and the migrations' tests.
 
-Only types that SQLite and PostgreSQL both have. A change here needs a migration in agent/migrations/versions.
+Only types that SQLite and PostgreSQL both have. A change here needs a migration.
 """
 
 from __future__ import annotations

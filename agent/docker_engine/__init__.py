@@ -15,17 +15,17 @@ from urllib.parse import quote
 
 from anyio import fail_after
 
-from agent import docker_wire as wire
-from agent.docker_calls import DockerCalls, unless
-from agent.docker_stream import MAX_STDIN
-from agent.docker_wire import Refused
+from agent.docker_engine import wire
+from agent.docker_engine.calls import DockerCalls, unless
+from agent.docker_engine.stream import MAX_STDIN
+from agent.docker_engine.wire import Refused
 from agent.engine import Container, EngineInfo, ExitStatus, Image, MountPoint, Usage
 from agent.errors import ContainerExists, ContainerNotFound, EngineError, ImageUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from agent.docker_stream import Connection, DockerStream
+    from agent.docker_engine.stream import Connection, DockerStream
     from agent.engine import ContainerSpec
 
 T = TypeVar("T")

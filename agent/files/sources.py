@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent import archive, tree
 from agent.errors import NotFound, TooLarge, Unavailable
+from agent.files import archive, tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

@@ -1,0 +1,1 @@
+"""What builds bring, work in and leave: trees of files, handled without ever following a link."""
