@@ -1,4 +1,4 @@
-"""The byte streams that carry a container's output, taken apart as they come. Pure; serves `docker_stream`."""
+"""The byte streams that carry a container's output, taken apart as they come. Pure; serves `stream`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Connections to the engine that live long: containers' output, and whatever must be ended from another thread.
 
-Serves `docker_calls`. The SDK's own `attach_socket` loses what comes right behind the answer's head, and its reads
+Serves `calls`. The SDK's own `attach_socket` loses what comes right behind the answer's head, and its reads
 cannot be ended.
 """
 

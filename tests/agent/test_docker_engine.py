@@ -92,16 +92,18 @@ async def test_a_part_of_a_volume_is_mounted_and_read_only_if_asked(subject, cli
     client.start(helper)
     client.wait(helper)
     client.remove_container(helper)
-    mount = Mount(volume=name, subpath="in/it", target="/work")
-    _, output, _ = await subject.run(Task("cat /work/file; echo more > /work/more && echo written"), mounts=[mount])
+    mount = Mount(volume=name, subpath="in/it", target="/workdir")
+    _, output, _ = await subject.run(
+        Task("cat /workdir/file; echo more > /workdir/more && echo written"), mounts=[mount]
+    )
     assert output[OUT] == b"here\nwritten\n"
-    read_only = Mount(volume=name, subpath="in/it", target="/work", read_only=True)
+    read_only = Mount(volume=name, subpath="in/it", target="/workdir", read_only=True)
     container, output, _ = await subject.run(
-        Task("cat /work/more; echo no > /work/no || echo kept"), mounts=[read_only]
+        Task("cat /workdir/more; echo no > /workdir/no || echo kept"), mounts=[read_only]
     )
     assert output[OUT] == b"more\nkept\n"
     (mounted,) = await subject.engine.mounts(container)
-    assert (mounted.type, mounted.source, mounted.target) == ("volume", name, "/work")
+    assert (mounted.type, mounted.source, mounted.target) == ("volume", name, "/workdir")
     await subject.clean()
 
 
