@@ -5,10 +5,11 @@ And, once it is created, the workspace and the passwd entry for the user that it
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from agent import toolkit, users
 from agent.builds import GIT_PASSWORD, Build, GitSource, UploadedSource
@@ -47,13 +48,17 @@ class Preparation:
         secrets: dict[str, str],
         note: Callable[[str], None],
     ) -> Image:
-        """Make the workspace and find or pull the image. Raises SourceFailed, ImageUnavailable, Stopped."""
-        await in_thread(self.workspaces.make, build.id)
-        if build.request.source is not None:
-            with phases("source"):
-                await in_thread(self._bring_source, build, stop, secrets, note)
-            stop.check()
-        return await self._image(build, reference, stop, phases, note)
+        """Make the workspace and find or pull the image, at once. Raises SourceFailed, ImageUnavailable, Stopped."""
+        # Both are waited for, whatever the other comes to: a clean-up must not meet a workspace in the making.
+        workspace, image = await asyncio.gather(
+            self._workspace(build, stop, phases, secrets, note),
+            self._image(build, reference, stop, phases, note),
+            return_exceptions=True,
+        )
+        for outcome in (workspace, image):
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return cast("Image", image)
 
     async def give_to_user(self, build: Build, container: str, image: Image) -> None:
         """Make the workspace the user's own, and let a bare uid find itself in /etc/passwd."""
@@ -69,6 +74,15 @@ class Preparation:
         if not user.known:
             entry = users.with_entry(passwd, user, toolkit.HOME).encode()
             await self.engine.write_file(container, "/etc/passwd", entry, 0o644)
+
+    async def _workspace(
+        self, build: Build, stop: Stop, phases: Phases, secrets: dict[str, str], note: Callable[[str], None]
+    ) -> None:
+        await in_thread(self.workspaces.make, build.id)
+        if build.request.source is not None:
+            with phases("source"):
+                await in_thread(self._bring_source, build, stop, secrets, note)
+            stop.check()
 
     def _bring_source(self, build: Build, stop: Stop, secrets: dict[str, str], note: Callable[[str], None]) -> None:
         workspace, source = self.workspaces.path(build.id), build.request.source
@@ -97,6 +111,7 @@ class Preparation:
             return image
         if pull == "never":
             raise ImageUnavailable(f"image {reference} is not on the engine, and the build says never to pull it")
+        stop.check()
         start = time.perf_counter()
         with phases("pull"):
             await stop.or_else(self.engine.pull(reference, note))

@@ -102,13 +102,11 @@ class Scheduler:
         await in_thread(self._store.release_expired)
 
     async def _claim(self) -> Build | None:
-        host = await in_thread(self._read_host)
-        return await in_thread(
-            self._store.claim, self._owner, time.time() + LEASE, lambda head: self._admits(head, host)
-        )
+        return await in_thread(self._store.claim, self._owner, time.time() + LEASE, self._admits)
 
-    def _admits(self, head: Build, host: Host) -> bool:
+    def _admits(self, head: Build) -> bool:
         """Whether the head of the queue may start now; called in the store's thread, and reads only."""
+        host = self._read_host()
         used = sum(self._memory_of(build) for build, _ in list(self._running.values()))
         queue = self._queue
         if len(self._running) >= queue.slots:
