@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from agent.engine import OutputSink
 
 PREFIX = "[sibling] "
+_LIMIT = "the log's limit of"
 
 
 class BuildLog:
@@ -48,6 +49,9 @@ class BuildLog:
             os.lseek(descriptor, 0, os.SEEK_END)
         self.size = last.end
         self.complete = last.stream == END
+        # Beyond the limit there are lines of ours only.
+        beyond = os.pread(self._file, max(0, last.end - max_bytes), max_bytes)
+        self._limit_told = f"{PREFIX}{_LIMIT}".encode() in beyond
         self._raw = {Stream.STDOUT: last.stdout, Stream.STDERR: last.stderr}
 
     @property
@@ -77,7 +81,7 @@ class BuildLog:
     def note(self, text: str) -> None:
         """A line of our own, after whatever the container wrote last. Raises LogFailed."""
         with self._lock:
-            self._store(self._line(text), [self._record(Stream.SIBLING)])
+            self._store(self._line(text), [self._ours()])
 
     def finish(self, note: str | None = None) -> None:
         """End the log, with a last line if there is one; once. Raises LogFailed, and is complete all the same."""
@@ -98,7 +102,7 @@ class BuildLog:
         for stream in (Stream.STDOUT, Stream.STDERR):
             self._append(stream, *self._maskers[stream].flush())
         # One write for both records: after a crash the last line is there once, or not at all and comes again.
-        records = [self._record(Stream.SIBLING), self._record(END)] if note else [self._record(END)]
+        records = [self._ours(), self._record(END)] if note else [self._record(END)]
         self._store(self._line(note) if note else b"", records)
 
     def _append(self, stream: Stream, text: bytes | memoryview, consumed: int) -> None:
@@ -116,10 +120,15 @@ class BuildLog:
     def _keep(self, stream: Stream, text: bytes | memoryview, room: int) -> None:
         if len(text) <= room:
             self._store(text, [self._record(stream)])
-        elif room:
+            return
+        if room:
             self._store(text[:room], [self._record(stream)])
-            line = self._line(f"the log's limit of {self._max} bytes is reached; further output is dropped")
-            self._store(line, [self._record(Stream.SIBLING)])
+        if not self._limit_told:
+            self._store(self._line(f"{_LIMIT} {self._max} bytes is reached; further output is dropped"), [self._ours()])
+            self._limit_told = True
+
+    def _ours(self) -> Record:
+        return self._record(Stream.SIBLING)
 
     def _record(self, stream: int) -> Record:
         return Record(0, time.time_ns(), self._raw[Stream.STDOUT], self._raw[Stream.STDERR], stream)

@@ -124,6 +124,20 @@ def test_at_the_limit_what_fits_is_kept_and_the_rest_only_counted(tmp_path):
     assert log.raw == {OUT: 11, ERR: 7}
 
 
+@pytest.mark.parametrize("before", [b"1234567890", b"12345678"], ids=["to the byte", "by a line of ours"])
+def test_a_limit_that_was_reached_is_told_with_the_first_byte_that_is_dropped(tmp_path, before):
+    log = opened(tmp_path / "b.log", max_bytes=10)
+    log.write(OUT, before)
+    if len(before) < 10:
+        log.note("pulled")
+    again = opened(tmp_path / "b.log", max_bytes=10)
+    assert b"limit" not in (tmp_path / "b.log").read_bytes()
+    for _ in range(2):
+        again.write(OUT, b"more")
+    again.finish()
+    assert (tmp_path / "b.log").read_bytes().count(b"limit of 10 bytes") == 1
+
+
 def test_a_limit_that_was_reached_before_a_crash_is_not_told_twice(tmp_path):
     log = opened(tmp_path / "b.log", max_bytes=4)
     log.write(OUT, b"123456")
