@@ -14,6 +14,11 @@ AgentError
  ├─ StoreUnavailable        the build store cannot be opened, read or written
  ├─ LogFailed               a build's log could not be written
  ├─ SourceFailed            the build's source could not be brought into its workspace
+ ├─ ControllerError         the controller (Jenkins) could not do what was asked
+ │   ├─ ControllerUnavailable  no answer, or none of Jenkins': it is down, starting or cut off
+ │   ├─ ControllerRefused   it does not let us: a wrong token, or a missing permission
+ │   ├─ NodeExists          the node's name is taken
+ │   └─ NodeNotFound        no such node
  └─ EngineError             the engine could not do what was asked
      ├─ EngineUnavailable   no answer: it is down, starting or cut off
      ├─ ImageUnavailable    the image is not there and could not be pulled, or must not be
@@ -88,6 +93,26 @@ class LogFailed(AgentError):
 
 class SourceFailed(AgentError):
     """The build's source could not be brought into its workspace."""
+
+
+class ControllerError(AgentError):
+    """The controller could not do what was asked; `str()` carries its own words."""
+
+
+class ControllerUnavailable(ControllerError):
+    """The controller gave no answer, or something else answered in its place."""
+
+
+class ControllerRefused(ControllerError):
+    """The token is wrong, or its user lacks a permission."""
+
+
+class NodeExists(ControllerError):
+    """The node's name is taken."""
+
+
+class NodeNotFound(ControllerError):
+    """No such node."""
 
 
 class EngineError(AgentError):
