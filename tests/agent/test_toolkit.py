@@ -1,6 +1,7 @@
 """Whatever text a build is made of reaches its program as it was, through a real shell; `enter` runs in any image."""
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -175,3 +176,79 @@ def test_a_build_that_catches_term_and_exits_well_did_not_succeed(image):
         os.killpg(process.pid, signal.SIGTERM)
         assert process.stdout.read() == b"caught\n"
         assert process.wait(20) == 143
+
+
+@pytest.fixture(scope="module")
+def agent_image(image):
+    """The same, with an agents' toolkit whose loader says what it is told and what it sees, each ended by a NUL."""
+    loader = image / "opt/sibling/lib/ld.so"
+    loader.parent.mkdir()
+    loader.write_text('#!/opt/sibling/bin/sh\nprintf "%s\\0" "$@" "$(cat /tmp/.sibling-secret)"\nenv -0\n')
+    loader.chmod(0o755)
+    return image
+
+
+def agent(image, script=None, env=None, **parts):
+    """What the loader is told, the secret that it finds, and its variables."""
+    given = {"url": "http://jenkins/", "name": "n1", "secret": "5ec2e7", "heap": None, "archive": False, **parts}
+    task = toolkit.agent_task(**given)
+    told = entered(image, task if script is None else toolkit.wrapped(task, script), **{"PATH": "/bin", **(env or {})})
+    assert (told.returncode, told.stderr) == (0, b"")
+    said = told.stdout.decode().removesuffix("\0").split("\0")
+    count = next(number for number, text in enumerate(said) if text == toolkit.WORKSPACE) + 1
+    return said[:count], said[count], dict(line.split("=", 1) for line in said[count + 1 :])
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_any_text_reaches_the_agent_program_as_it_was(agent_image, text):
+    parts = {"url": f"http://{text}", "name": f"n{text}", "secret": f"5{text}ec2e7", "options": [f"-Dx={text}"]}
+    argv, secret, variables = agent(agent_image, **parts)
+    assert argv[-9:] == [*("-url", parts["url"], "-name", parts["name"]), *argv[-5:]]
+    assert argv[-5:] == ["-secret", "@/tmp/.sibling-secret", "-webSocket", "-workDir", "/workspace"]
+    assert parts["options"][0] in argv
+    assert secret == parts["secret"]
+    assert "ec2e7" not in "".join(variables.values())
+
+
+def test_the_secret_is_for_its_user_alone(agent_image):
+    agent(agent_image)
+    assert stat.S_IMODE((agent_image / "tmp/.sibling-secret").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("there", "given", "seen"),
+    [
+        (None, {}, {"LOCPATH": "/opt/sibling/lib/locale", "LC_CTYPE": "C.UTF-8"}),
+        (None, {"LANG": "de_DE.UTF-8"}, {"LOCPATH": "/opt/sibling/lib/locale", "LANG": "de_DE.UTF-8"}),
+        (None, {"LOCPATH": "/its/own"}, {"LOCPATH": "/its/own"}),
+        ("C.utf8", {}, {"LC_CTYPE": "C.UTF-8"}),
+        ("C.UTF-8", {}, {"LC_CTYPE": "C.UTF-8"}),
+        ("C.utf8", {"LC_ALL": "C"}, {"LC_ALL": "C"}),
+        ("en_US", {}, {}),
+    ],
+)
+def test_the_agent_has_a_locale_if_there_is_any_and_the_images_choice_stands(agent_image, there, given, seen):
+    locales = agent_image / "usr/lib/locale"
+    (agent_image / "opt/sibling/lib/locale/C.utf8").mkdir(parents=True, exist_ok=True)
+    if there is not None:
+        (locales / there).mkdir(parents=True)
+    try:
+        variables = agent(agent_image, env=given)[2]
+    finally:
+        shutil.rmtree(locales, ignore_errors=True)
+    assert {name: text for name, text in variables.items() if name.startswith(("LANG", "LC_", "LOC"))} == seen
+
+
+def test_only_a_path_to_a_jvm_is_taken_from_the_images_libraries(agent_image):
+    paths = [agent(agent_image, env={"LD_LIBRARY_PATH": path})[2] for path in ("/usr/local/cuda", "/j/lib/server:/x")]
+    assert [variables.get("LD_LIBRARY_PATH") for variables in paths] == ["/usr/local/cuda", None]
+
+
+def test_a_script_around_the_agent_is_given_its_whole_command(agent_image):
+    around = agent(agent_image, '"$@"', name="it's")
+    assert around[:2] == agent(agent_image, name="it's")[:2]
+
+
+def test_the_heap_is_in_the_jvms_words(agent_image):
+    assert "-Xmx65536k" in agent(agent_image, heap=64 * 1024**2)[0]
+    assert not [word for word in agent(agent_image)[0] if word.startswith("-Xmx")]

@@ -2,7 +2,14 @@
 
 It is a static busybox with its applets and `enter`, which every container starts with. Nothing of the image is needed,
 so that an image without a shell can be built in as well. It is a folder of the data volume, one per content, and is
-mounted as a part of that volume.
+mounted as a part of that volume. The toolkit of a Jenkins agent has the same and Java (see `agents`).
+
+    inside          where things are in a container
+    agent_command   what `enter` reads to become an agent
+    agents          the agents' toolkit as a folder
+    java            which Java, and a runtime of it that needs nothing of the image (libraries, elf: what it needs)
+    jar_cache       the jars that a controller would send to each new agent
+    folders         how all these folders are made
 """
 
 from __future__ import annotations
@@ -12,20 +19,34 @@ import os
 import shlex
 import shutil
 import subprocess
-import tempfile
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING
 
 from agent.errors import InvalidRequest
+from agent.toolkit import folders
+from agent.toolkit.agent_command import agent_task, wrapped
+from agent.toolkit.inside import HOME, SHELL, SHELL_SCRIPT, TARGET, USE_HOME, WORKSPACE
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from agent.builds import BuildRequest
 
-TARGET = "/opt/sibling"
-WORKSPACE = "/workspace"
-HOME = "/tmp/home"  # noqa: S108 - the container's own
+__all__ = [
+    "ENTRYPOINT",
+    "HOME",
+    "MAX_TASK",
+    "SHELL_SCRIPT",
+    "TARGET",
+    "WORKSPACE",
+    "agent_task",
+    "install",
+    "task",
+    "wrapped",
+]
+
 MAX_TASK = 200_000  # bytes that an engine's socket holds for a container before its start
-ENTRYPOINT = (f"{TARGET}/bin/busybox", "sh", f"{TARGET}/enter")
+ENTRYPOINT = (*SHELL, f"{TARGET}/enter")
 
 # Reads its task from standard input, which no `docker inspect` shows, then runs it as a child. It stays, to tell a
 # build that was stopped from one that ended by itself: a build that catches TERM and exits 0 while the engine is being
@@ -41,11 +62,7 @@ if [ $# -eq 0 ]; then
     exit 125
 fi
 exec </dev/null
-if [ "${{HOME:-/}}" = / ] || [ ! -w "$HOME" ]; then
-    export HOME={HOME}
-    {TARGET}/bin/busybox mkdir -p "$HOME"
-fi
-export PATH="${{PATH:+$PATH:}}{TARGET}/bin"
+{USE_HOME}export PATH="${{PATH:+$PATH:}}{TARGET}/bin"
 if ! cd -- "$_sibling_workdir"; then
     echo "[sibling] the working directory $_sibling_workdir is not there" >&2
     exit 125
@@ -98,22 +115,14 @@ def task(request: BuildRequest, secrets: dict[str, str]) -> bytes:
 def install(data_dir: Path, busybox: Path) -> str:
     """Put the toolkit into the data folder if it is not there; returns its path below it, such as `toolkit/3f2a...`.
 
-    Each content has a folder of its own, made whole under another name and then renamed, so that builds of an older
-    service keep theirs.
+    Each content has a folder of its own, so that builds of an older service keep theirs.
     """
     digest = hashlib.sha256(busybox.read_bytes() + _ENTER.encode()).hexdigest()[:16]
-    folder = data_dir / "toolkit" / digest
-    if not folder.exists():
-        folder.parent.mkdir(mode=0o755, exist_ok=True)
-        made = Path(tempfile.mkdtemp(dir=folder.parent))
-        _fill(made, busybox)
-        made.chmod(0o755)
-        made.rename(folder)
-    return str(folder.relative_to(data_dir))
+    return folders.have(data_dir, digest, partial(_fill, busybox))
 
 
-def _fill(folder: Path, busybox: Path) -> None:
-    (folder / "bin").mkdir(mode=0o755)
+def _fill(busybox: Path, folder: Path) -> None:
+    (folder / "bin").mkdir()
     program = folder / "bin" / "busybox"
     shutil.copyfile(busybox, program)
     program.chmod(0o755)
