@@ -1,43 +1,38 @@
 """Every setting: its name, default, bounds and meaning. The only reader of the settings file and of the environment.
 
 `Settings()` is the defaults and reads nothing; `load_settings` reads what `sources` finds. docs/settings.md is
-made from this module by scripts/settings-docs.
+made from this module, `jenkins` and `templates` by scripts/settings-docs.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import os
+from collections.abc import Mapping  # noqa: TC003 - pydantic needs it at run time
 from pathlib import Path  # noqa: TC003 - pydantic needs it at run time
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from agent.builds import ByteSize, Duration, parse_duration
 from agent.errors import InvalidSettings
-from agent.settings.problems import CONFLICT, problems, strays
+from agent.settings.jenkins import JenkinsSettings
+from agent.settings.problems import misplaced, problems, strays
 from agent.settings.reference import written
+from agent.settings.section import GIB, MIB, Section, conflict
 from agent.settings.sources import Variables, find_sources, merge
+from agent.settings.templates import Template, TemplateName, TemplateSettings, resolve
 
-MIB = 1024**2
-GIB = 1024**3
+Wait = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, le=30 * 24 * 3600, allow_inf_nan=False)]
 Age = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, le=3650 * 24 * 3600, allow_inf_nan=False)]
-
-
-def _conflict(sentence: str, *settings: str) -> PydanticCustomError:
-    """Settings that are right one by one, but not together; `settings` are their names, such as `builds.cpus`."""
-    return PydanticCustomError(CONFLICT, "{sentence}", {"sentence": sentence, "settings": settings})
 
 
 def _split(value: Any) -> Any:
@@ -45,19 +40,7 @@ def _split(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_truth_value(cls, value: Any) -> Any:
-        # Pydantic takes true for 1.
-        if isinstance(value, bool):
-            raise ValueError("is true or false")  # noqa: TRY004 - pydantic turns ValueError into a refusal
-        return value
-
-
-class ServerSettings(_Section):
+class ServerSettings(Section):
     """Where the service listens."""
 
     host: str = Field(
@@ -66,7 +49,7 @@ class ServerSettings(_Section):
     port: int = Field(8700, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
 
 
-class DataSettings(_Section):
+class DataSettings(Section):
     """Where the service keeps its files: one named volume, of which builds see only their own part."""
 
     volume: str = Field(
@@ -80,7 +63,7 @@ class DataSettings(_Section):
     )
 
 
-class EngineSettings(_Section):
+class EngineSettings(Section):
     """The Docker Engine beside the service."""
 
     host: str = Field(
@@ -104,7 +87,7 @@ class EngineSettings(_Section):
     pull_timeout: Duration = Field(1800, description="How long a pull may take.")
 
 
-class QueueSettings(_Section):
+class QueueSettings(Section):
     """When a queued build may start."""
 
     slots: int = Field(
@@ -127,9 +110,14 @@ class QueueSettings(_Section):
     )
     min_free_disk: ByteSize = Field(GIB, description="Start nothing while the data volume has less space than this.")
     max_queued: int = Field(10_000, ge=1, description="Builds that may wait; more are refused with 503.")
+    drain: Wait = Field(
+        10,
+        description="How long a stopping service waits for running builds; what still runs then goes on without it "
+        "until the next start.",
+    )
 
 
-class BuildSettings(_Section):
+class BuildSettings(Section):
     """What one build gets if it does not ask, and the most that it may ask for."""
 
     allowed_images: Annotated[list[str], BeforeValidator(_split)] = Field(
@@ -164,7 +152,7 @@ class BuildSettings(_Section):
         default = info.data.get(name.removeprefix("max_"))
         if default is not None and most < default:
             field = cls.model_fields[name]
-            raise _conflict(
+            raise conflict(
                 f"builds.{name}, {written(most, field)}, is below what a build gets that asks for none, "
                 f"builds.{name.removeprefix('max_')}, {written(default, field)}; raise the first or lower the second.",
                 f"builds.{name}",
@@ -173,7 +161,7 @@ class BuildSettings(_Section):
         return most
 
 
-class SourceSettings(_Section):
+class SourceSettings(Section):
     """Uploaded source trees."""
 
     max_upload: ByteSize = Field(2 * GIB, description="Largest upload, as sent.")
@@ -183,13 +171,13 @@ class SourceSettings(_Section):
     git_timeout: Duration = Field(600, description="How long fetching a git source may take.")
 
 
-class RetentionSettings(_Section):
+class RetentionSettings(Section):
     """How long finished builds are kept, with their logs and artifacts."""
 
     builds: Age = Field(30 * 24 * 3600, description="Age at which a finished build is deleted.")
 
 
-class AuthSettings(_Section):
+class AuthSettings(Section):
     """Who may call."""
 
     token_file: Path | None = Field(
@@ -199,7 +187,7 @@ class AuthSettings(_Section):
     )
 
 
-class LogSettings(_Section):
+class LogSettings(Section):
     """The service's own log, on standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is written.")
@@ -235,6 +223,10 @@ class Settings(BaseSettings):
     sources: SourceSettings = SourceSettings()
     retention: RetentionSettings = RetentionSettings()
     auth: AuthSettings = AuthSettings()
+    jenkins: JenkinsSettings = JenkinsSettings()
+    templates: Mapping[TemplateName, TemplateSettings] = Field(
+        {}, json_schema_extra={"allowed": "up to 63 lower-case letters, digits or `-`, the first a letter or digit"}
+    )
     log: LogSettings = LogSettings()
 
     @classmethod
@@ -252,12 +244,21 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _guarded(self) -> Self:
         if self.auth.token_file is None and not is_loopback(self.server.host):
-            raise _conflict(
+            raise conflict(
                 f"Other machines can call {self.server.host}, so auth.token_file is needed; make the file with "
                 "`sibling token create`, or set server.host to 127.0.0.1.",
                 "server.host",
             )
         return self
+
+    @model_validator(mode="after")
+    def _resolvable(self) -> Self:
+        self.resolved_templates()
+        return self
+
+    def resolved_templates(self) -> dict[str, Template]:
+        """The templates that have agents, each with what it inherits, in the order of their names."""
+        return resolve(self.templates)
 
 
 def load_settings(path: Path | None = None) -> Settings:
@@ -266,9 +267,9 @@ def load_settings(path: Path | None = None) -> Settings:
     Raises InvalidSettings with one sentence per problem, a line each.
     """
     sources = find_sources(Settings, path)
-    found = strays(Settings, Variables(Settings))
+    found = [*strays(Settings, Variables(Settings)), *misplaced(Settings, sources)]
     try:
-        settings = Settings(**merge(sources))
+        settings = Settings(**merge(Settings, sources))
     except ValidationError as error:
         found += problems(Settings, sources, error)
     if found:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le
 from pydantic import BeforeValidator
+from pydantic.fields import FieldInfo
 
 from agent.builds import parse_duration, parse_size
+from agent.settings.names import ANY, depth, find, model, names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pydantic import BaseModel
-    from pydantic.fields import FieldInfo
 
 _NOUNS = {int: "a whole number", float: "a number", str: "text", Path: "a path"}
 _PARSED = {parse_size: ("a size", "`512m`"), parse_duration: ("a duration", "`90s` or `1h30m`")}
@@ -27,7 +29,7 @@ _UNITS: dict[Callable[..., Any] | None, dict[str, int]] = {
 _INTRODUCTION = """\
 # Settings
 
-This page is made by `scripts/settings-docs` from `agent/settings/__init__.py`.
+This page is made by `scripts/settings-docs` from `agent/settings/`.
 
 A setting comes from four places; a later one wins:
 
@@ -37,6 +39,8 @@ A setting comes from four places; a later one wins:
 3. secret files: with `SIBLING_SECRETS_DIR=/run/secrets`, the text of `/run/secrets/auth__token_file` is
    `auth.token_file`;
 4. the variable named in the tables. An empty variable counts as not set.
+
+Templates are given in the file alone.
 
 A wrong or unknown setting is refused at the start, with the file's line or the variable's name and what is allowed.
 `sibling doctor` says whether this machine has what the settings need. Relative paths are below the working folder.
@@ -62,6 +66,21 @@ memory = "4g"
 max_memory = "16g"
 timeout = "30m"
 
+[jenkins]
+url = "https://jenkins.example.com/"
+user = "sibling"
+token_file = "/etc/sibling/jenkins-token"
+
+[templates.linux]
+image = "docker.io/library/debian:13"
+caches = { maven = "/root/.m2" }
+
+[templates.linux-large]
+inherits = "linux"
+labels = ["linux-large", "large"]
+memory = "8g"
+cap = 2
+
 [log]
 format = "json"
 ```
@@ -73,7 +92,7 @@ def allowed(field: FieldInfo) -> str:
     extra = field.json_schema_extra
     if isinstance(extra, dict) and "allowed" in extra:
         return str(extra["allowed"])
-    kind = _kind(field)
+    kind, _ = _type(field)
     if get_origin(kind) is Literal:
         return " or ".join(f"`{value}`" for value in get_args(kind))
     if (parser := _parser(field)) is not None:
@@ -93,18 +112,20 @@ def written(value: object, field: FieldInfo) -> str:
 
 def page(settings: type[BaseModel]) -> str:
     """docs/settings.md, whole."""
-    sections = (_section(name, field) for name, field in settings.model_fields.items())
-    return "\n".join([_INTRODUCTION, *sections])
+    return "\n".join([_INTRODUCTION, *(_section(settings, section) for section in settings.model_fields)])
 
 
-def _kind(field: FieldInfo) -> Any:
-    """The field's type, without None."""
+def _type(field: FieldInfo) -> tuple[Any, list[Any]]:
+    """The field's type without None, and what is said of it, such as its bounds."""
     kinds = [kind for kind in get_args(field.annotation) if kind is not type(None)]
-    return kinds[0] if type(None) in get_args(field.annotation) else field.annotation
+    if type(None) not in get_args(field.annotation):
+        return field.annotation, field.metadata
+    given = FieldInfo.from_annotation(kinds[0])
+    return given.annotation, [*field.metadata, *given.metadata]
 
 
 def _parser(field: FieldInfo) -> Callable[..., Any] | None:
-    return next((item.func for item in field.metadata if isinstance(item, BeforeValidator)), None)
+    return next((item.func for item in _type(field)[1] if isinstance(item, BeforeValidator)), None)
 
 
 def _bounds(field: FieldInfo) -> str:
@@ -117,28 +138,29 @@ def _bounds(field: FieldInfo) -> str:
 
 def _bound(field: FieldInfo, kind: type, name: str) -> str:
     """The field's first bound of that kind; nothing if it has none."""
-    values = (getattr(item, name) for item in field.metadata if isinstance(item, kind))
+    values = (getattr(item, name) for item in _type(field)[1] if isinstance(item, kind))
     return next((written(value, field).strip('"') for value in values), "")
 
 
-def _section(name: str, field: FieldInfo) -> str:
-    return "\n".join(
-        [f"## {name}", "", (field.annotation.__doc__ or "").strip(), "", *_rows(name, field.annotation), ""]
-    )
+def _section(settings: type[BaseModel], section: str) -> str:
+    meaning = inspect.getdoc(model(settings.model_fields[section])) or ""
+    return "\n".join([f"## {section}", "", meaning, "", *_rows(settings, section), ""])
 
 
-def _rows(section: str, model: Any) -> Iterator[str]:
+def _rows(settings: type[BaseModel], section: str) -> Iterator[str]:
     yield "| name | variable | default | allowed | meaning |"
     yield "|---|---|---|---|---|"
-    for name, field in model.model_fields.items():
-        cells = (
-            f"`{section}.{name}`",
-            f"`SIBLING_{section}__{name}`".upper(),
-            _default(field),
-            allowed(field),
-            field.description or "",
-        )
-        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+    for name in names(settings):
+        if name[0] == section and len(name) == depth(settings, section):
+            field = find(settings, name)
+            cells = (
+                f"`{'.'.join(name)}`",
+                "-" if ANY in name else f"`SIBLING_{'__'.join(name).upper()}`",
+                _default(field),
+                allowed(field),
+                field.description or "",
+            )
+            yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 def _default(field: FieldInfo) -> str:

@@ -11,21 +11,23 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pydantic_settings import EnvSettingsSource, NestedSecretsSettingsSource, SecretsSettingsSource, SettingsError
 
 from agent.errors import InvalidSettings
+from agent.settings.names import is_tables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pydantic_settings import BaseSettings
 
-_USUAL_FILES = (Path("sibling.toml"), Path("/etc/sibling/sibling.toml"))
+    from agent.settings.names import Name
 
-Name = tuple[str, ...]  # section and setting, or a section alone
+_USUAL_FILES = (Path("sibling.toml"), Path("/etc/sibling/sibling.toml"))
 
 
 class Source(Protocol):
     """One place that gives settings."""
 
     is_secret: bool
+    has_tables: bool  # whether it may give sections of tables, such as `templates`
 
     @property
     def values(self) -> Mapping[str, Any]:
@@ -42,6 +44,7 @@ class SettingsFile:
     """The TOML file."""
 
     is_secret = False
+    has_tables = True
 
     def __init__(self, path: Path) -> None:
         """Read it. Raises FileNotFoundError, and InvalidSettings if it cannot be read as TOML."""
@@ -97,6 +100,7 @@ class SecretFiles:
     """A folder with a file per setting, such as Docker's /run/secrets."""
 
     is_secret = True
+    has_tables = False
 
     def __init__(self, settings: type[BaseSettings], folder: Path) -> None:
         """Read it. Raises InvalidSettings if the folder or a file in it cannot be read."""
@@ -121,6 +125,7 @@ class Variables:
     """The environment's `SIBLING_SECTION__NAME` variables."""
 
     is_secret = False
+    has_tables = False
 
     def __init__(self, settings: type[BaseSettings]) -> None:
         self.values: Mapping[str, Any] = EnvSettingsSource(settings)()
@@ -142,13 +147,21 @@ def find_sources(settings: type[BaseSettings], path: Path | None) -> list[Source
     return [*sources, Variables(settings)]
 
 
-def merge(sources: Sequence[Source]) -> dict[str, Any]:
+def takes(settings: type[BaseSettings], source: Source, section: str) -> bool:
+    """Whether the section may come from that source."""
+    field = settings.model_fields.get(section)
+    return source.has_tables or field is None or not is_tables(field)
+
+
+def merge(settings: type[BaseSettings], sources: Sequence[Source]) -> dict[str, Any]:
     """The sections of all sources in one."""
     merged: dict[str, Any] = {}
     for source in sources:
         for section, values in source.values.items():
-            below = merged.get(section)
-            merged[section] = {**below, **values} if isinstance(below, dict) and isinstance(values, dict) else values
+            if takes(settings, source, section):
+                below = merged.get(section)
+                together = isinstance(below, dict) and isinstance(values, dict)
+                merged[section] = below | values if together else values
     return merged
 
 
@@ -159,6 +172,13 @@ def holds(values: Any, name: Name) -> bool:
             return False
         values = values[part]
     return True
+
+
+def get(values: Any, name: Name) -> Any:
+    """What a source with these values gives for that setting, which it holds."""
+    for part in name:
+        values = values[part]
+    return values
 
 
 def _settings_file(path: Path | None) -> list[SettingsFile]:

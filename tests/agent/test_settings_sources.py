@@ -39,6 +39,20 @@ def test_the_line_is_found_among_look_alikes(tmp_path_factory, noise, way, at):
     assert SettingsFile(path).at(("server", "port")) == f"{path}:{line}"
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("[templates.a]\nimage = '1'\n[templates.b-c]\n\nimage = '2'", 5),
+        ("templates.a.image = '1'\ntemplates.b-c.image = '2'", 2),
+        ("[templates]\na = { image = '1' }\nb-c = { image = '2' }", 3),
+        ("[templates.b-c.env]\nimage = 'x'\n[templates.b-c]\nimage = '2'", 4),
+    ],
+)
+def test_the_line_of_a_setting_in_a_table_of_a_section_is_found(tmp_path, text, line):
+    (tmp_path / "s.toml").write_text(text)
+    assert SettingsFile(tmp_path / "s.toml").at(("templates", "b-c", "image")) == f"{tmp_path}/s.toml:{line}"
+
+
 def test_a_section_is_at_its_header(tmp_path):
     (tmp_path / "s.toml").write_text("[log]\n\n[server]\nport = 1\n")
     assert SettingsFile(tmp_path / "s.toml").at(("server",)) == f"{tmp_path}/s.toml:3"
