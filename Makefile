@@ -5,7 +5,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 SOURCES := agent api tests bench scripts
 
-.PHONY: help venv engine demo demo-stop test test-quick check format bench image lock docs clean
+.PHONY: help venv engine demo demo-stop test test-jenkins test-quick check format bench image lock docs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,6 +24,9 @@ demo-stop: ## End all that the demo started
 
 test: venv ## Run all tests, on a real Docker Engine
 	@scripts/test
+
+test-jenkins: venv ## Run the contract and end-to-end tests on the controller that SIBLING_TEST_JENKINS_URL, _USER and _TOKEN name
+	@scripts/test tests/contracts/test_controller.py tests/e2e/test_controller.py
 
 test-quick: venv ## Run the tests that need no engine
 	@$(BIN)/pytest -q tests/agent tests/api -m "not engine"

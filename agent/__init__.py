@@ -3,7 +3,8 @@
 What things are
     builds              a build's request and record, its states, results and reasons
     errors              every error, drawn as a tree
-    settings/           every setting (sources, problems, reference: where they come from, what is wrong with them,
+    settings/           every setting (jenkins, templates: those of the controller and of agents; section, names: how
+                        they are built; sources, problems, reference: where they come from, what is wrong with them,
                         their page in the docs)
     engine              the verbs that the core asks of whatever runs containers
 
@@ -11,12 +12,15 @@ What is decided, without doing anything
     policy              request + settings -> the container's spec, or a refusal
     references          image references, and the patterns that allow them
     users               who `user` is inside an image
+    labels              Jenkins' label expressions, and the label that names an image
+    waiting             what a queue item waits for, as far as Jenkins tells
     outcomes            what was seen -> how the build ended
 
 One build's way
     service             what the API asks for; the loops' lifetime (assembly: how it is put together)
     scheduler           which queued build starts when
-    runner              the life of one build's container; the only place that orders the engine's verbs
+    runner              the life of one build's container; the only place that orders the engine's verbs for builds
+    work                what the container is for: a command (command_work), or an agent (agents/)
     preparation         workspace, source and image before it
     container_output    its output into the log, whatever happens to the connection
     reaper              what is there against what the store says; nothing of a finished build stays
@@ -34,7 +38,7 @@ Where things are kept
         artifacts           what it leaves for others (artifact_search, globs: finding it)
         tree                walking and removing any tree
         private_file        keys, for the service alone
-    toolkit             what every container gets of ours (busybox: where that comes from)
+    toolkit/            what every container gets of ours, and what agents run on (busybox: where that comes from)
     tokens              who may call
 
 The engine

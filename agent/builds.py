@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 MAX_COMMANDS_BYTES = 120_000
 # Secrets travel through one socket buffer before the container starts; Linux gives a Unix socket about 200 kB.
 MAX_SECRETS_BYTES = 64 * 1024
+JENKINS = "jenkins:queue"  # who asked for an agent; no token has such a name
 GIT_PASSWORD = "source.password"  # noqa: S105 - a key, not a password
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -45,6 +46,7 @@ class BuildState(StrEnum):
 
     QUEUED = "queued"
     PREPARING = "preparing"
+    CONNECTED = "connected"  # an agent alone: it waits for the controller to give it a build
     RUNNING = "running"
     FINISHED = "finished"
 
@@ -70,6 +72,11 @@ class Reason(StrEnum):
     IMAGE = "image"
     ENGINE = "engine"
     ARTIFACTS = "artifacts"
+    POLICY = "policy"
+    CONTROLLER = "controller"  # the controller refused, or took the node away
+    CONNECTION = "connection"  # an agent did not reach the controller
+    JOB = "job"  # the job that ran on an agent did not succeed
+    UNUSED = "unused"  # an agent that no build came to
     INTERNAL = "internal"
 
 
@@ -172,24 +179,11 @@ class Concurrency(_Frozen):
     limit: int = Field(default=1, ge=1, le=1000)
 
 
-class BuildRequest(_Frozen):
-    """One build, as asked for over HTTP. Sizes are bytes or `512m`; durations are seconds or `10m`."""
+class ContainerRequest(_Frozen):
+    """What any container of a build may be asked to be. Sizes are bytes or `512m`; durations are seconds or `10m`."""
 
     image: Text = Field(min_length=1, max_length=512, pattern=r"^[^\s-][^\s]*$", description="Image to run in.")
-    commands: list[Text] | None = Field(
-        default=None, min_length=1, max_length=1000, description="Shell lines, run by one `sh -e` in order."
-    )
-    argv: list[Text] | None = Field(
-        default=None, min_length=1, max_length=1000, description="A program and its arguments, run without a shell."
-    )
     env: dict[EnvName, Text] = Field(default_factory=dict, max_length=1000)
-    secrets: dict[EnvName, Secret] = Field(
-        default_factory=dict,
-        max_length=100,
-        description="Variables whose values are masked in the log and never shown by `docker inspect` or this API.",
-    )
-    source: Annotated[UploadedSource | GitSource, Field(discriminator="type")] | None = None
-    workdir: Text = Field(default=".", min_length=1, max_length=4096, description="Absolute, or below the workspace.")
     user: Text | None = Field(
         default=None,
         pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$",
@@ -203,12 +197,34 @@ class BuildRequest(_Frozen):
     pids: int | None = Field(default=None, ge=1, le=4_000_000)
     shm_size: ByteSize | None = None
     pull: Literal["missing", "always", "never"] = "missing"
-    artifacts: list[Annotated[Text, Field(min_length=1, max_length=1024)]] = Field(
-        default_factory=list, max_length=100, description="Globs below the workspace: `*`, `?`, `[...]`, `**`."
-    )
     labels: dict[Label, Annotated[Text, Field(max_length=1024)]] = Field(default_factory=dict, max_length=64)
     priority: int = Field(default=0, ge=-100, le=100, description="Higher runs first.")
     concurrency: Concurrency | None = None
+
+    def secret_values(self) -> dict[str, str]:
+        """Every secret of the request in the clear, by variable name."""
+        return {}
+
+
+class BuildRequest(ContainerRequest):
+    """One build, as asked for over HTTP. Sizes are bytes or `512m`; durations are seconds or `10m`."""
+
+    commands: list[Text] | None = Field(
+        default=None, min_length=1, max_length=1000, description="Shell lines, run by one `sh -e` in order."
+    )
+    argv: list[Text] | None = Field(
+        default=None, min_length=1, max_length=1000, description="A program and its arguments, run without a shell."
+    )
+    secrets: dict[EnvName, Secret] = Field(
+        default_factory=dict,
+        max_length=100,
+        description="Variables whose values are masked in the log and never shown by `docker inspect` or this API.",
+    )
+    source: Annotated[UploadedSource | GitSource, Field(discriminator="type")] | None = None
+    workdir: Text = Field(default=".", min_length=1, max_length=4096, description="Absolute, or below the workspace.")
+    artifacts: list[Annotated[Text, Field(min_length=1, max_length=1024)]] = Field(
+        default_factory=list, max_length=100, description="Globs below the workspace: `*`, `?`, `[...]`, `**`."
+    )
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -230,6 +246,16 @@ class BuildRequest(_Frozen):
         return values
 
 
+class AgentRequest(ContainerRequest):
+    """A container for one build of the controller's queue, as the provisioner asks; `timeout` is that build's."""
+
+    node_labels: list[Text] = Field(min_length=1, description="The labels of its node on the controller.")
+    template: Text | None = Field(default=None, description="The template that it is made from, if not from a label.")
+    caches: dict[Text, Text] = Field(default_factory=dict, description="Named caches, and where they are mounted.")
+    heap: ByteSize | None = Field(default=None, description="Largest Java heap of the agent itself.")
+    refusal: Text | None = Field(default=None, description="Why it cannot be had, if its label already says so.")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
     """How a build ended; `exit_code` is None if its command never ran to an end that we saw."""
@@ -249,13 +275,32 @@ class Artifact:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """A run of a job on the controller: its address there, its number, and its full name such as `team/app #12`."""
+
+    url: str
+    number: int
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AgentRecord:
+    """What became of an agent on the controller: when it was seen there, when a build came to it, and which."""
+
+    connected_at: float | None = None
+    begun_at: float | None = None
+    job: Job | None = None
+    session: str = ""  # of the controller (ControllerInfo.session) when that build was last seen on the agent
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Build:
     """The store's record of a build. Times are seconds since the epoch, phases durations in seconds."""
 
     id: str
     state: BuildState
-    request: BuildRequest  # secrets masked; their values come from BuildStore.secrets alone
-    created_by: str  # the token's name
+    request: BuildRequest | AgentRequest  # secrets masked; their values come from BuildStore.secrets alone
+    created_by: str  # the token's name, or `JENKINS` for agents
     created_at: float
     attempt: int = 0  # how often it was claimed; with the state it fences off a claimer that was replaced
     owner: str | None = None  # the service that claimed it
@@ -267,6 +312,7 @@ class Build:
     phases: Mapping[str, float] = field(default_factory=dict)
     artifacts: tuple[Artifact, ...] = ()
     image_id: str | None = None  # what the image's name meant when the build began
+    agent: AgentRecord | None = None  # of agents alone
 
 
 class _Ids:

@@ -16,15 +16,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent import busybox, data_volume
+from agent.agents.permissions import probe_name
 from agent.build_store.database import newest_revision
 from agent.engine import LABEL_ROLE
 from agent.errors import AgentError, EngineUnavailable, InvalidSettings
 from agent.host import read_host
 from agent.tokens import TokenFile
+from agent.toolkit import java
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from agent.controller import Controller, Permission
     from agent.engine import Engine, EngineInfo
     from agent.settings import QueueSettings, Settings
 
@@ -41,7 +44,9 @@ class Finding:
     cure: str = ""
 
 
-async def examine(settings: Settings, engine_factory: Callable[[], Engine]) -> list[Finding]:
+async def examine(
+    settings: Settings, engine_factory: Callable[[], Engine], controller: Controller | None = None
+) -> list[Finding]:
     """Look at everything that the service needs; what cannot be looked at for want of another thing is left out."""
     findings = [_settings(settings), _tokens(settings.auth.token_file), _busybox(), _git()]
     findings.append(_socket(Path(settings.engine.host.removeprefix("unix://"))))
@@ -51,7 +56,36 @@ async def examine(settings: Settings, engine_factory: Callable[[], Engine]) -> l
             findings += await _examine_engine(engine, settings)
         finally:
             await engine.close()
+    if controller is not None:
+        findings += await _examine_controller(controller, settings)
     return findings
+
+
+async def _examine_controller(controller: Controller, settings: Settings) -> list[Finding]:
+    findings = [_java(settings.jenkins.java)]
+    try:
+        info = await controller.info()
+        tried = await controller.probe(probe_name("doctor"))
+    except AgentError as error:
+        return [*findings, _wrong("jenkins", str(error))]
+    finally:
+        await controller.close()
+    findings.append(_fine("jenkins", f"{info.version} at {controller.url}"))
+    return [*findings, *map(_permission, tried)]
+
+
+def _java(given: Path | None) -> Finding:
+    try:
+        return _fine("java", f"agents run on that of {java.find_java(given)}")
+    except InvalidSettings as error:
+        return _wrong("java", str(error))
+
+
+def _permission(tried: Permission) -> Finding:
+    name = f"permission {tried.name}"
+    if tried.ok is False:
+        return _wrong(name, tried.detail, f"Grant {tried.name} to jenkins.user; docs/jenkins.md has the list.")
+    return _fine(name, tried.detail or "granted")
 
 
 async def _examine_engine(engine: Engine, settings: Settings) -> list[Finding]:

@@ -162,6 +162,9 @@ class Engine(Protocol):
     async def image(self, reference: str) -> Image | None:
         """The image that the reference names on the engine, or None."""
 
+    async def ensure_image(self, reference: str, archive: bytes) -> None:
+        """Make an image of this name out of a tar of its files, unless the engine has one of that name."""
+
     async def pull(self, reference: str, progress: Callable[[str], None]) -> None:
         """Pull it, calling `progress` with a line now and then. Raises ImageUnavailable with the registry's words."""
 
@@ -170,6 +173,9 @@ class Engine(Protocol):
 
     async def read_file(self, container: str, path: str) -> bytes | None:
         """A small regular file of a container, started or not; None if there is none."""
+
+    async def has_path(self, container: str, path: str) -> bool:
+        """Whether a container has anything of that name, started or not."""
 
     async def write_file(self, container: str, path: str, content: bytes, mode: int) -> None:
         """Write a file, owned by root, into a container's own file system, started or not."""

@@ -42,6 +42,18 @@ class Metrics:
             "sibling_reaped", "Leftovers that the reaper removed, by kind.", ("kind",), registry=self.registry
         )
 
+        self.second_builds = Counter(
+            "sibling_agent_second_builds",
+            "Builds that came to an agent which had run one already.",
+            registry=self.registry,
+        )
+        self.cancelled_items = Counter(
+            "sibling_cancelled_items",
+            "Queue items that were cancelled because their agent cannot be had.",
+            registry=self.registry,
+        )
+        self._controller: Gauge | None = None  # made with the first value: a service may have no controller
+
     def finished(self, build: Build) -> None:
         """Count a finished build."""
         if build.outcome is not None:
@@ -49,12 +61,25 @@ class Metrics:
         for phase, seconds in build.phases.items():
             self._phases.labels(phase).observe(seconds)
 
-    def render(self, counts: Mapping[BuildState, int], slots: int, host: Host, *, engine_up: bool) -> bytes:
-        """The page in Prometheus' text format 0.0.4, with the present as given."""
-        for state in (BuildState.QUEUED, BuildState.PREPARING, BuildState.RUNNING):
+    def render(
+        self,
+        counts: Mapping[BuildState, int],
+        slots: int,
+        host: Host,
+        *,
+        engine_up: bool,
+        controller_up: bool | None = None,
+    ) -> bytes:
+        """The page in Prometheus' text format 0.0.4, with the present as given; a service may have no controller."""
+        for state in (BuildState.QUEUED, BuildState.PREPARING, BuildState.CONNECTED, BuildState.RUNNING):
             self._states.labels(state).set(counts.get(state, 0))
         self._slots.set(slots)
         self._memory.set(host.memory_available)
         self._disk.set(host.disk_free)
         self._engine.set(engine_up)
+        if controller_up is not None:
+            if self._controller is None:
+                about = "1 if the controller answered at the last look."
+                self._controller = Gauge("sibling_controller_up", about, registry=self.registry)
+            self._controller.set(controller_up)
         return generate_latest(self.registry)

@@ -5,19 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.builds import Outcome, Reason, Result
-from agent.errors import AgentError, EngineError, ImageUnavailable, SourceFailed
+from agent.errors import AgentError, ControllerError, EngineError, ImageUnavailable, Rejected, SourceFailed
 
 if TYPE_CHECKING:
     from agent.engine import ExitStatus
     from agent.policy import Limits
 
 _MIB = 1024**2
+_STOPPED = {Reason.UNUSED: "no build came to it"}
 
 
 def ended(status: ExitStatus, *, stopped: Reason | None, engine_lost: bool, limits: Limits) -> Outcome:
     """The container ended. `stopped` is why we stopped it; `engine_lost` tells that the engine was away in between."""
     if stopped is not None:
-        return aborted(stopped, limits, status.exit_code)
+        return aborted(stopped, timeout=limits.timeout, exit_code=status.exit_code)
     if status.exit_code == 0:
         return Outcome(result=Result.SUCCESS, exit_code=0)
     if status.oom_killed:
@@ -31,9 +32,11 @@ def ended(status: ExitStatus, *, stopped: Reason | None, engine_lost: bool, limi
     return Outcome(result=Result.FAILURE, reason=reason, message=message, exit_code=status.exit_code)
 
 
-def aborted(reason: Reason, limits: Limits, exit_code: int | None = None) -> Outcome:
-    """We stopped it, or never began."""
-    message = f"stopped after its timeout of {limits.timeout:g} s" if reason is Reason.TIMEOUT else "cancelled"
+def aborted(reason: Reason, *, timeout: float = 0, exit_code: int | None = None) -> Outcome:
+    """We stopped it, or never began; `timeout` is what it was allowed, in seconds."""
+    message = _STOPPED.get(reason, "cancelled")
+    if reason is Reason.TIMEOUT:
+        message = f"stopped after its timeout of {timeout:g} s"
     return Outcome(result=Result.ABORTED, reason=reason, message=message, exit_code=exit_code)
 
 
@@ -45,6 +48,10 @@ def failed(error: AgentError, *, ran: bool) -> Outcome:
         reason = Reason.IMAGE
     elif isinstance(error, EngineError):
         reason = Reason.ENGINE
+    elif isinstance(error, Rejected):
+        reason = Reason.POLICY
+    elif isinstance(error, ControllerError):
+        reason = Reason.CONTROLLER
     else:
         reason = Reason.INTERNAL
     return Outcome(result=Result.FAILURE if ran else Result.NOT_BUILT, reason=reason, message=str(error))

@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent import references, toolkit
+from agent.builds import AgentRequest
 from agent.engine import LABEL_BUILD, LABEL_ROLE, LABEL_SERVICE, ContainerSpec, Mount
 from agent.errors import Rejected
 
 if TYPE_CHECKING:
-    from agent.builds import Build, BuildRequest
+    from agent.builds import Build, ContainerRequest
     from agent.settings import BuildSettings
 
 # What apt, dpkg, apk, dnf and pip need to install as root, and no more: no NET_RAW, MKNOD, SYS_CHROOT or AUDIT_WRITE.
 CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETFCAP", "SETGID", "SETUID")
 ROLE_BUILD = "build"
+ROLE_AGENT = "agent"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,22 +45,27 @@ class Place:
     runtime: str | None
     cpus: int
     memory: int
+    agent_network: str | None = None  # for agents, if it is another
 
 
-def limits(request: BuildRequest, settings: BuildSettings, place: Place) -> Limits:
-    """The build's limits: what it asks for, or the defaults cut to the host's size. Raises Rejected over a maximum."""
+def limits(request: ContainerRequest, settings: BuildSettings, place: Place) -> Limits:
+    """The build's limits: what it asks for, or the defaults cut to the host's size. Raises Rejected over a maximum.
+
+    An agent's timeout is by default the longest that there is: jobs have limits of their own on the controller.
+    """
     most_cpus = min(settings.max_cpus, place.cpus)
     most_memory = min(settings.max_memory, place.memory)
+    timeout = settings.max_timeout if isinstance(request, AgentRequest) else settings.timeout
     return Limits(
         cpus=_limit("cpus", request.cpus, min(settings.cpus, most_cpus), most_cpus),
         memory=int(_limit("memory", request.memory, min(settings.memory, most_memory), most_memory)),
         pids=int(_limit("pids", request.pids, settings.pids, settings.max_pids)),
         shm_size=int(_limit("shm_size", request.shm_size, settings.shm_size, settings.max_shm_size)),
-        timeout=_limit("timeout", request.timeout, settings.timeout, settings.max_timeout),
+        timeout=_limit("timeout", request.timeout, timeout, settings.max_timeout),
     )
 
 
-def image(request: BuildRequest, settings: BuildSettings) -> str:
+def image(request: ContainerRequest, settings: BuildSettings) -> str:
     """The image's full reference. Raises InvalidRequest if it is none, Rejected if no pattern allows it."""
     reference = references.parse(request.image)
     if not any(references.matches(reference, pattern) for pattern in settings.allowed_images):
@@ -68,7 +75,22 @@ def image(request: BuildRequest, settings: BuildSettings) -> str:
 
 
 def container_spec(build: Build, settings: BuildSettings, place: Place) -> ContainerSpec:
-    """All that the build's container is made of. Raises InvalidRequest and Rejected."""
+    """All that a build's container is made of. Raises InvalidRequest and Rejected."""
+    return _spec(build, settings, place, role=ROLE_BUILD, toolkit_path=place.toolkit, network=place.network)
+
+
+def agent_spec(build: Build, settings: BuildSettings, place: Place, toolkit_path: str) -> ContainerSpec:
+    """All that an agent's container is made of, on a toolkit that has Java. Raises InvalidRequest and Rejected."""
+    request = build.request
+    if isinstance(request, AgentRequest) and request.refusal is not None:
+        raise Rejected("label", request.refusal)
+    network = place.agent_network or place.network
+    return _spec(build, settings, place, role=ROLE_AGENT, toolkit_path=toolkit_path, network=network)
+
+
+def _spec(
+    build: Build, settings: BuildSettings, place: Place, *, role: str, toolkit_path: str, network: str
+) -> ContainerSpec:
     request = build.request
     allowed = limits(request, settings, place)
     return ContainerSpec(
@@ -76,13 +98,14 @@ def container_spec(build: Build, settings: BuildSettings, place: Place) -> Conta
         entrypoint=toolkit.ENTRYPOINT,
         # docker-init then signals the whole process group, so that a stop reaches what a shell started (tini's README).
         env={"CI": "true", "SIBLING_BUILD_ID": build.id, **request.env, "TINI_KILL_PROCESS_GROUP": "1"},
-        labels={LABEL_SERVICE: place.service_id, LABEL_BUILD: build.id, LABEL_ROLE: ROLE_BUILD},
+        labels={LABEL_SERVICE: place.service_id, LABEL_BUILD: build.id, LABEL_ROLE: role},
         workdir=toolkit.WORKSPACE,
         user=request.user,
-        network=place.network,
+        network=network,
         mounts=(
             Mount(volume=place.volume, subpath=f"workspaces/{build.id}", target=toolkit.WORKSPACE),
-            Mount(volume=place.volume, subpath=place.toolkit, target=toolkit.TARGET, read_only=True),
+            Mount(volume=place.volume, subpath=toolkit_path, target=toolkit.TARGET, read_only=True),
+            *_caches(request, place),
         ),
         tmpfs={"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={settings.tmp_size}"},  # noqa: S108 - the container's own
         cpus=allowed.cpus,
@@ -93,6 +116,11 @@ def container_spec(build: Build, settings: BuildSettings, place: Place) -> Conta
         log_size=settings.max_log,
         runtime=place.runtime,
     )
+
+
+def _caches(request: ContainerRequest, place: Place) -> list[Mount]:
+    named = request.caches if isinstance(request, AgentRequest) else {}
+    return [Mount(volume=place.volume, subpath=f"caches/{name}", target=target) for name, target in named.items()]
 
 
 def _limit(name: str, asked: float | None, default: float, most: float) -> float:

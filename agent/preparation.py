@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from agent import toolkit, users
-from agent.builds import GIT_PASSWORD, Build, GitSource, UploadedSource
+from agent.builds import GIT_PASSWORD, Build, BuildRequest, GitSource, UploadedSource
 from agent.errors import ImageUnavailable, InvalidRequest, NotFound, SourceFailed
 from agent.files import archive, git_source
 from agent.threads import in_thread
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from agent.stop import Stop
     from agent.users import User
 
+_SHELL = "/bin/sh"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Preparation:
@@ -38,6 +40,7 @@ class Preparation:
     sources: Sources
     settings: SourceSettings
     _users: dict[tuple[str, str], tuple[User | None, str]] = field(default_factory=dict)
+    _shells: dict[str, bool] = field(default_factory=dict)  # whether an image has the shell of freestyle jobs
 
     async def prepare(
         self,
@@ -75,22 +78,39 @@ class Preparation:
             entry = users.with_entry(passwd, user, toolkit.HOME).encode()
             await self.engine.write_file(container, "/etc/passwd", entry, 0o644)
 
+    async def give_shell(self, build: Build, container: str, image: Image) -> None:
+        """Let an agent's image have a /bin/sh: freestyle jobs name that file (hudson.tasks.Shell)."""
+        if isinstance(build.request, BuildRequest):
+            return
+        if image.id not in self._shells:
+            self._shells[image.id] = await self.engine.has_path(container, _SHELL)
+        if not self._shells[image.id]:
+            await self.engine.write_file(container, _SHELL, toolkit.SHELL_SCRIPT, 0o755)
+
     async def _workspace(
         self, build: Build, stop: Stop, phases: Phases, secrets: dict[str, str], note: Callable[[str], None]
     ) -> None:
         await in_thread(self.workspaces.make, build.id)
-        if build.request.source is not None:
+        source = build.request.source if isinstance(build.request, BuildRequest) else None
+        if source is not None:
             with phases("source"):
-                await in_thread(self._bring_source, build, stop, secrets, note)
+                await in_thread(self._bring_source, build, source, stop, secrets, note)
             stop.check()
 
-    def _bring_source(self, build: Build, stop: Stop, secrets: dict[str, str], note: Callable[[str], None]) -> None:
-        workspace, source = self.workspaces.path(build.id), build.request.source
+    def _bring_source(
+        self,
+        build: Build,
+        source: UploadedSource | GitSource,
+        stop: Stop,
+        secrets: dict[str, str],
+        note: Callable[[str], None],
+    ) -> None:
+        workspace = self.workspaces.path(build.id)
         try:
             if isinstance(source, UploadedSource):
                 tar = self.sources.path(source.id)
                 archive.unpack(tar, workspace, self.settings, owner=None, cancelled=stop.asked)
-            elif isinstance(source, GitSource):
+            else:
                 git_source.fetch(
                     source,
                     secrets.get(GIT_PASSWORD),

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent.builds import UploadedSource
+from agent.builds import BuildRequest, UploadedSource
 from agent.engine import LABEL_BUILD, LABEL_SERVICE
 from agent.threads import in_thread
 
@@ -55,7 +55,8 @@ class Reaper:
         # Read after the list: a build that began in between is in it, one that ended meanwhile is done next time.
         alive = await in_thread(self._alive)
         for container in containers:
-            if container.labels.get(LABEL_BUILD) not in alive:
+            # One without a build is the service's own, such as the agent of its registration node.
+            if LABEL_BUILD in container.labels and container.labels[LABEL_BUILD] not in alive:
                 await self.engine.remove(container.id)
                 self.metrics.reaped.labels("container").inc()
 
@@ -84,5 +85,6 @@ class Reaper:
         return {build.id for build in self.store.running()} | set(self.running())
 
     def _sources_in_use(self) -> set[str]:
-        sources = (build.request.source for build in self.store.unfinished())
+        requests = (build.request for build in self.store.unfinished())
+        sources = (request.source for request in requests if isinstance(request, BuildRequest))
         return {source.id for source in sources if isinstance(source, UploadedSource)}

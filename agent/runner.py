@@ -1,7 +1,8 @@
 """The life of one build's container, from a claimed build to a published result and nothing left.
 
-The only place that orders the engine's verbs. It is killed without warning and started again: whatever it does, a new
-run of the same build finds the container by its name and goes on from there.
+The only place that orders the engine's verbs for builds. It is killed without warning and started again: whatever it
+does, a new run of the same build finds the container by its name and goes on from there. What the container is for, a
+command or an agent, is its `Work`.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from typing import TYPE_CHECKING
 import stamina
 import structlog
 
-from agent import outcomes, policy, toolkit
-from agent.builds import Artifact, Build, BuildState, Outcome, Reason, Result
+from agent import outcomes
+from agent.builds import Artifact, Build, Outcome, Reason, Result
 from agent.container_output import ContainerOutput
 from agent.errors import (
     AgentError,
@@ -26,29 +27,30 @@ from agent.errors import (
     StaleClaim,
     StoreUnavailable,
 )
-from agent.phases import Phases
 from agent.stop import Stop, Stopped
 from agent.threads import in_thread
+from agent.work import Held
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import anyio
 
-    from agent.build_log import BuildLog
     from agent.build_log.logs import BuildLogs
     from agent.build_store import BuildStore
     from agent.engine import Engine, OutputStream
-    from agent.files.artifacts import Artifacts
     from agent.files.workspace import Workspaces
     from agent.policy import Place
     from agent.preparation import Preparation
     from agent.settings import Settings
+    from agent.work import Work
 
 _log = structlog.get_logger()
 ENGINE_PAUSE = 1.0  # seconds between tries while the engine is away
 
 
 def container_name(build_id: str) -> str:
-    """The one name that a build's container has: whoever comes after a crash finds it by that."""
+    """The one name that a build's container has, and an agent's node: whoever comes after a crash finds it by that."""
     return f"sibling-{build_id}"
 
 
@@ -60,11 +62,11 @@ class Runner:
     store: BuildStore
     logs: BuildLogs
     workspaces: Workspaces
-    artifacts: Artifacts
     preparation: Preparation
     settings: Settings
     place: Place
     starts: anyio.CapacityLimiter
+    work: Callable[[Held], Work]
 
     async def run(self, build: Build, stop: Stop, *, again: bool = False) -> Build:
         """Take a claimed build to its published result and return its record; the caller then calls `clean`.
@@ -75,12 +77,15 @@ class Runner:
         """
         secrets = await in_thread(self.store.secrets, build.id)
         log = self.logs.open(build.id, secrets=secrets.values(), max_bytes=self.settings.builds.max_log)
-        run = _Run(self, build, stop, log, secrets, look=again or build.attempt > 1)
-        outcome = await run.outcome()
+        held = Held(self.store, build, stop, log, secrets)
         artifacts: tuple[Artifact, ...] = ()
-        if run.ran and build.request.artifacts:
-            outcome, artifacts = await run.collect(outcome)
-        return await run.publish(outcome, artifacts)
+        try:
+            run = _Run(self, held, look=again or build.attempt > 1)
+        except AgentError as error:  # the settings have changed since it was accepted
+            outcome = outcomes.failed(error, ran=build.started_at is not None)
+        else:
+            outcome, artifacts = await run.outcome()
+        return await self._publish(held, outcome, artifacts)
 
     async def clean(self, build: Build) -> None:
         """Remove the build's container and workspace. The reaper tries again where the engine refuses."""
@@ -92,81 +97,57 @@ class Runner:
         except AgentError as error:
             _log.warning("not all removed yet; the reaper will", build=build.id, error=str(error))
 
-
-class _Run:
-    """One run of one build."""
-
-    def __init__(
-        self, runner: Runner, build: Build, stop: Stop, log: BuildLog, secrets: dict[str, str], *, look: bool
-    ) -> None:
-        self._runner = runner
-        self._engine = runner.engine
-        self._settings = runner.settings
-        self._build = build
-        self._stop = stop
-        self._log = log
-        self._secrets = secrets
-        self._name = container_name(build.id)
-        self._phases = Phases(build.phases)
-        if not look:
-            self._phases.add("queued", time.time() - build.created_at)
-        self._limits = policy.limits(build.request, runner.settings.builds, runner.place)
-        self._look = look  # whether a container may be there already
-        self._image_id = build.image_id
-        self._stopping: Reason | None = None
-        self.ran = build.state is BuildState.RUNNING
-
-    async def outcome(self) -> Outcome:
-        """Run it, or go on with it, until it ended or could not."""
-        try:
-            return await self._patiently()
-        except Stopped:
-            return outcomes.aborted(self._stop.reason or Reason.CANCELLED, self._limits)
-        except (StaleClaim, StoreUnavailable):
-            raise
-        except AgentError as error:
-            return outcomes.failed(error, ran=self.ran)
-        except Exception as error:  # noqa: BLE001 - see below
-            # A fault of ours must end as this build's result, with its trace in the service's log, not as a stuck
-            # build.
-            _log.exception("fault in Sibling", build=self._build.id)
-            return Outcome(result=Result.FAILURE, reason=Reason.INTERNAL, message=f"a fault in Sibling: {error!r}")
-
-    async def collect(self, outcome: Outcome) -> tuple[Outcome, tuple[Artifact, ...]]:
-        """Bring the artifacts home. A build that did its work but cannot hand it over has failed."""
-        request, runner = self._build.request, self._runner
-        workspace = runner.workspaces.path(self._build.id)
-        try:
-            with self._phases("artifacts"):
-                found = await in_thread(
-                    runner.artifacts.collect, self._build.id, workspace, request.artifacts, note=self._log.note
-                )
-        except AgentError as error:
-            if outcome.result is not Result.SUCCESS:
-                return outcome, ()
-            return Outcome(
-                result=Result.FAILURE, reason=Reason.ARTIFACTS, message=str(error), exit_code=outcome.exit_code
-            ), ()
-        return outcome, found
-
-    async def publish(self, outcome: Outcome, artifacts: tuple[Artifact, ...]) -> Build:
+    async def _publish(self, held: Held, outcome: Outcome, artifacts: tuple[Artifact, ...]) -> Build:
         """End the log, then the build, so that whoever sees a result can read all of its log."""
         note = None
         if outcome.result is not Result.SUCCESS:
-            note = f"{outcome.result}: {outcome.message} ({self._phases})"
+            note = f"{outcome.result}: {outcome.message} ({held.phases})"
         try:
-            await in_thread(self._log.finish, note)
+            await in_thread(held.log.finish, note)
         except LogFailed as error:
             outcome = Outcome(
                 result=Result.FAILURE, reason=Reason.INTERNAL, message=str(error), exit_code=outcome.exit_code
             )
-        return await in_thread(
-            self._runner.store.finish, self._build, outcome, phases=self._phases.seconds, artifacts=artifacts
-        )
+        return await in_thread(self.store.finish, held.build, outcome, phases=held.phases.seconds, artifacts=artifacts)
+
+
+class _Run:
+    """One run of one build."""
+
+    def __init__(self, runner: Runner, held: Held, *, look: bool) -> None:
+        self._runner = runner
+        self._engine = runner.engine
+        self._held = held
+        self._stop = held.stop
+        self._name = container_name(held.build.id)
+        if not look:
+            held.phases.add("queued", time.time() - held.build.created_at)
+        self._work = runner.work(held)
+        self._look = look  # whether a container may be there already
+        self._image_id = held.build.image_id
+        self._over = asyncio.Event()  # the container ended, or we lost it
+        self.ran = held.build.started_at is not None
+
+    async def outcome(self) -> tuple[Outcome, tuple[Artifact, ...]]:
+        """Run it, or go on with it, until it ended or could not; then what it leaves."""
+        try:
+            ended = await self._patiently()
+        except Stopped:
+            ended = outcomes.aborted(self._stop.reason or Reason.CANCELLED)
+        except (StaleClaim, StoreUnavailable):
+            raise
+        except AgentError as error:
+            ended = outcomes.failed(error, ran=self.ran)
+        except Exception as error:  # noqa: BLE001 - see below
+            # A fault of ours must end as this build's result, with its trace in the service's log, not as a stuck
+            # build.
+            _log.exception("fault in Sibling", build=self._held.build.id)
+            ended = Outcome(result=Result.FAILURE, reason=Reason.INTERNAL, message=f"a fault in Sibling: {error!r}")
+        return await self._work.conclude(ended, ran=self.ran)
 
     async def _patiently(self) -> Outcome:
         """Begin, or go on, as often as an engine that comes and goes makes it necessary, and follow to the end."""
-        deadline = time.monotonic() + self._settings.engine.patience
+        deadline = time.monotonic() + self._runner.settings.engine.patience
         while True:
             try:
                 stream = None if self._look and await self._exists() else await self._begin()
@@ -193,20 +174,29 @@ class _Run:
     async def _begin(self) -> OutputStream:
         """From nothing to a started container, and its output."""
         self._stop.check()
-        preparation = self._runner.preparation
-        spec = policy.container_spec(self._build, self._settings.builds, self._runner.place)
-        image = await preparation.prepare(
-            self._build, spec.image, self._stop, self._phases, self._secrets, self._log.note
+        held, preparation = self._held, self._runner.preparation
+        spec = await self._work.spec()
+        # Both are waited for, whatever the other comes to: nothing must be in the making when it is cleaned up.
+        image, task = await asyncio.gather(
+            preparation.prepare(held.build, spec.image, held.stop, held.phases, held.secrets, held.log.note),
+            self._work.ready(),
+            return_exceptions=True,
         )
+        if isinstance(image, BaseException):
+            raise image
+        if isinstance(task, BaseException):
+            raise task
         self._image_id = image.id
+        await in_thread(self._work.furnish)
         async with self._runner.starts:
             self._stop.check()
-            with self._phases("create"):
+            with held.phases("create"):
                 container = await self._engine.create(self._name, spec)
-                await preparation.give_to_user(self._build, container, image)
-                stream = await self._engine.attach(container, toolkit.task(self._build.request, self._secrets))
+                await preparation.give_to_user(held.build, container, image)
+                await preparation.give_shell(held.build, container, image)
+                stream = await self._engine.attach(container, task)
             try:
-                with self._phases("start"):
+                with held.phases("start"):
                     await self._engine.start(container)
             except BaseException:
                 stream.close()
@@ -215,39 +205,48 @@ class _Run:
         return stream
 
     async def _to_end(self, stream: OutputStream | None) -> Outcome:
-        """Follow it to its end, stopping it when that is due, and tell the store meanwhile that it runs."""
-        started = self._build.started_at or time.time()
-        output = ContainerOutput(self._engine, self._name, self._log, self._settings.engine.patience)
-        running = asyncio.create_task(self._mark_running(started))
-        watch = asyncio.create_task(self._stop_when_due(started))
+        """Follow it to its end, while its work is attended to, and tell the store meanwhile that it was started."""
+        held = self._held
+        started = held.build.started_at or time.time()
+        output = ContainerOutput(self._engine, self._name, held.log, self._runner.settings.engine.patience)
+        attending = asyncio.create_task(self._attend(started))
         try:
             status = await output.to_end(stream)
         finally:
-            watch.cancel()
-            self._phases.add("run", time.time() - started)  # from its start, whoever of us saw that
-            self._build = await running
-        return outcomes.ended(status, stopped=self._stopping, engine_lost=output.lost, limits=self._limits)
+            self._over.set()
+            self._work.ended()
+            await attending
+        return self._work.judge(status, engine_lost=output.lost)
 
-    async def _mark_running(self, started: float) -> Build:
-        return await in_thread(
-            self._runner.store.advance,
-            self._build,
-            state=BuildState.RUNNING,
-            started_at=started,
-            image_id=self._image_id,
-            phases=self._phases.seconds,
+    async def _attend(self, started: float) -> None:
+        # The store may be away for a while; a stop must work all the same.
+        told, attended = await asyncio.gather(
+            self._held.advance(
+                state=self._work.started_state,
+                started_at=started,
+                image_id=self._image_id,
+                phases=self._held.phases.seconds,
+            ),
+            self._work.attend(started, self._halt),
+            return_exceptions=True,
         )
+        for fault in (told, attended):
+            if fault is not None:
+                raise fault
 
-    async def _stop_when_due(self, started: float) -> None:
-        """Stop the container when someone asks for it, or at the timeout, and go on until the engine did it."""
+    async def _halt(self, grace: float) -> None:
+        """Stop the container, and go on until the engine did it, or until it is over anyway."""
+        stopping = asyncio.create_task(self._stop_container(grace))
+        over = asyncio.create_task(self._over.wait())
         try:
-            async with asyncio.timeout(max(0.0, started + self._limits.timeout - time.time())):
-                await self._stop.wait()
-        except TimeoutError:
-            self._stop.ask(Reason.TIMEOUT)
-        self._stopping = self._stop.reason
+            await asyncio.wait({stopping, over}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            over.cancel()
+
+    async def _stop_container(self, grace: float) -> None:
         while True:
             try:
-                return await self._engine.stop(self._name, self._settings.engine.stop_grace)
+                return await self._engine.stop(self._name, grace)
             except EngineError:
                 await asyncio.sleep(ENGINE_PAUSE)

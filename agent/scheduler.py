@@ -15,7 +15,7 @@ import structlog
 from agent import policy
 from agent.builds import Build, Reason
 from agent.changes import Changes, within
-from agent.errors import StaleClaim, StoreUnavailable
+from agent.errors import Rejected, StaleClaim, StoreUnavailable
 from agent.stop import Stop
 from agent.threads import in_thread
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from agent.build_store import BuildStore
     from agent.host import Host
-    from agent.metrics import Metrics
     from agent.runner import Runner
 
 _log = structlog.get_logger()
@@ -42,14 +41,14 @@ class Scheduler:
         runner: Runner,
         engine_up: Callable[[], bool],
         changes: Changes,
-        metrics: Metrics,
+        on_finished: Callable[[Build], None],
         read_host: Callable[[], Host],
     ) -> None:
         self._store = store
         self._runner = runner
         self._engine_up = engine_up
         self._changes = changes
-        self._metrics = metrics
+        self._on_finished = on_finished
         self._read_host = read_host
         self._owner = runner.place.service_id
         self._queue = runner.settings.queue
@@ -57,6 +56,8 @@ class Scheduler:
         self._renew_at = 0.0
         self._stops: dict[str, Stop] = {}
         self._running: dict[str, tuple[Build, asyncio.Task[None]]] = {}
+        self.draining = False  # start nothing more
+        self.ended = asyncio.Event()  # something that ran has ended, until somebody who waits for that clears it
         self.waiting_for: str | None = None  # why the head of the queue does not start, for the status
 
     @property
@@ -68,10 +69,10 @@ class Scheduler:
         """Look at the queue now."""
         self._wake.set()
 
-    def stop(self, build_id: str) -> None:
+    def stop(self, build_id: str, reason: Reason = Reason.CANCELLED) -> None:
         """Ask a running build to stop; it ends as ABORTED."""
         if build_id in self._stops:
-            self._stops[build_id].ask(Reason.CANCELLED)
+            self._stops[build_id].ask(reason)
 
     async def recover(self) -> None:
         """Go on with what an earlier run of the service had begun."""
@@ -82,7 +83,7 @@ class Scheduler:
         """Start what may start now, then wait until something changes."""
         self._wake.clear()
         await self._keep_claims()
-        while self._engine_up() and (build := await self._claim()) is not None:
+        while not self.draining and self._engine_up() and (build := await self._claim()) is not None:
             self._drive(build)
         await within(self._wake, TICK)
 
@@ -122,7 +123,10 @@ class Scheduler:
         return self.waiting_for is None
 
     def _memory_of(self, build: Build) -> int:
-        return policy.limits(build.request, self._runner.settings.builds, self._runner.place).memory
+        try:
+            return policy.limits(build.request, self._runner.settings.builds, self._runner.place).memory
+        except Rejected:  # an agent's label may ask for anything; it is refused as soon as it begins
+            return 0
 
     async def _to_end(self, build: Build, stop: Stop) -> Build:
         """Run it, again and again while the store cannot be written: what it came to must not be lost."""
@@ -151,9 +155,10 @@ class Scheduler:
         except StaleClaim as error:
             _log.warning("let go of a build that another claimed", build=build.id, error=str(error))
         else:
-            self._metrics.finished(finished)
+            self._on_finished(finished)
             self._changes.announce(build.id)
             await self._runner.clean(build)
         finally:
             del self._stops[build.id], self._running[build.id]
+            self.ended.set()
             self.wake()

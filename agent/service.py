@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from agent import policy, reaper, toolkit
-from agent.builds import Build, BuildRequest, BuildState, GitSource, UploadedSource
+from agent.agents.registration import Health
+from agent.builds import Build, BuildRequest, BuildState, GitSource, Reason, UploadedSource
 from agent.changes import Changes, within
-from agent.errors import AgentError, InvalidRequest, NotFound
+from agent.errors import AgentError, InvalidRequest, NotFound, Unavailable
 from agent.files import artifacts, git_source
 from agent.host import Host, read_host
 from agent.threads import in_thread
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Coroutine
     from pathlib import Path
 
+    from agent.agents.door import Door
     from agent.build_log.logs import BuildLogs
     from agent.build_store import BuildStore
     from agent.engine import EngineInfo
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 VERSION = version("sibling-agent")
 RETRY_PAUSE = 5.0  # seconds before a loop that failed is tried again
-UNFINISHED = (BuildState.QUEUED, BuildState.PREPARING, BuildState.RUNNING)
+UNFINISHED = (BuildState.QUEUED, BuildState.PREPARING, BuildState.CONNECTED, BuildState.RUNNING)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +49,17 @@ class Check:
 
     name: str
     reason: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ControllerStatus:
+    """The controller as it was last seen; `error` is why it cannot be used, `waiting` how many items it has."""
+
+    url: str
+    version: str | None
+    node: str
+    waiting: int | None
+    error: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +74,8 @@ class Status:
     slots_used: int
     counts: dict[BuildState, int]
     waiting_for: str | None
+    draining: bool
+    controller: ControllerStatus | None
 
 
 @dataclass(kw_only=True)
@@ -79,37 +94,50 @@ class Service:
     watch: EngineWatch
     changes: Changes
     metrics: Metrics
+    door: Door | None = None
 
     def __post_init__(self) -> None:
+        self.draining = False
         self._faults: dict[str, str] = {}
         self._store_looked_at = 0.0
         self._store_reason: str | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Go on with what was begun, and take builds, until the block ends; then leave containers as they are."""
+        """Go on with what was begun, and take builds, until the block ends; then drain, and leave what still runs."""
         await self.scheduler.recover()
-        loops = [
-            asyncio.create_task(self._loop("scheduler", self.scheduler.turn)),
-            asyncio.create_task(self._loop("reaper", self._reap)),
-            asyncio.create_task(self._loop("engine watch", self.watch.turn)),
-        ]
+        loops = [asyncio.create_task(self._loop(name, turn)) for name, turn in self._turns().items()]
         try:
             yield
+            self.drain()
+            await self._drained(self.settings.queue.drain)
         finally:
             for loop in loops:
                 loop.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
             await self.scheduler.close()
+            if self.door is not None:
+                await self.door.close()
             self.store.close()
+
+    def drain(self, *, on: bool = True) -> None:
+        """Start nothing more and let go of agents that no build has come to; or take builds again."""
+        self.draining = self.scheduler.draining = on
+        if self.door is not None:
+            self.door.provisioner.draining = on
+            self.door.view.wake()
+        self.scheduler.wake()
 
     async def submit(
         self, request: BuildRequest, created_by: str, idempotency_key: str | None = None
     ) -> tuple[Build, bool]:
         """Accept a build; it is durable when this returns. The flag tells whether it is new.
 
-        Raises InvalidRequest, Rejected, Conflict (the key was used for another request) and Unavailable (queue full).
+        Raises InvalidRequest, Rejected, Conflict (the key was used for another request) and Unavailable (queue full,
+        or the service is draining).
         """
+        if self.draining:
+            raise Unavailable("The service is draining and takes no builds. Ask another one, or try again later.")
         await in_thread(self._check, request)
         build, created = await in_thread(
             self.store.submit,
@@ -160,6 +188,13 @@ class Service:
         self.scheduler.stop(build_id)
         return build
 
+    async def withdraw(self, build_id: str) -> None:
+        """Let go of an agent that nobody waits for any more."""
+        if (await self.build(build_id)).state is BuildState.QUEUED:
+            await self.cancel(build_id)
+        else:
+            self.scheduler.stop(build_id, Reason.UNUSED)
+
     async def upload(self, pieces: AsyncIterator[bytes]) -> Source:
         """Keep a source tree. Raises TooLarge and InvalidArchive; then nothing of it stays."""
         upload = await in_thread(self.sources.begin)
@@ -175,8 +210,20 @@ class Service:
         return [
             Check(name="engine", reason=self.watch.error),
             Check(name="store", reason=await in_thread(self._store_fault)),
-            *(Check(name=name, reason=self._faults.get(name)) for name in ("scheduler", "reaper")),
+            *([] if self.door is None else [Check(name="jenkins", reason=self.door.view.error)]),
+            *(Check(name=name, reason=self._faults.get(name)) for name in self._turns() if name != "engine watch"),
         ]
+
+    async def health(self) -> Health:
+        """What the registration node says of the service: nothing of the controller, which it is told to."""
+        engine, settings, host = self.watch.info, self.settings, await in_thread(read_host, self.data_dir)
+        reasons = [f"{check.name}: {check.reason}" for check in await self.checks() if check.reason is not None]
+        fault = next((reason for reason in reasons if not reason.startswith("jenkins: ")), None)
+        text = (
+            f"Sibling {VERSION} on Docker {engine.version}, {engine.os}; {settings.queue.slots} slots; "
+            f"{_rough(host.disk_free)} of disk free."
+        )
+        return Health(text=text, reason="it is draining" if self.draining else fault)
 
     async def status(self) -> Status:
         """The whole picture."""
@@ -189,13 +236,41 @@ class Service:
             slots_used=len(self.scheduler.running),
             counts=await in_thread(self.store.counts),
             waiting_for=self.scheduler.waiting_for,
+            draining=self.draining,
+            controller=self._controller_status(),
         )
 
     async def render_metrics(self) -> bytes:
         """The page for Prometheus."""
         counts = await in_thread(self.store.counts)
         host = await in_thread(read_host, self.data_dir)
-        return self.metrics.render(counts, self.settings.queue.slots, host, engine_up=self.watch.up)
+        controller_up = None if self.door is None else self.door.view.error is None
+        return self.metrics.render(
+            counts, self.settings.queue.slots, host, engine_up=self.watch.up, controller_up=controller_up
+        )
+
+    def _turns(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
+        own = {"scheduler": self.scheduler.turn, "reaper": self._reap, "engine watch": self.watch.turn}
+        return {**own, **({} if self.door is None else self.door.turns())}
+
+    async def _drained(self, seconds: float) -> None:
+        """Wait until nothing runs any more, or for so long."""
+        deadline = time.monotonic() + seconds
+        while self.scheduler.running and time.monotonic() < deadline:
+            self.scheduler.ended.clear()
+            await within(self.scheduler.ended, deadline - time.monotonic())
+
+    def _controller_status(self) -> ControllerStatus | None:
+        if self.door is None:
+            return None
+        view = self.door.view
+        return ControllerStatus(
+            url=view.controller.url,
+            version=None if view.info is None else view.info.version,
+            node=self.door.registration.name,
+            waiting=None if view.sight is None else len(view.sight.items),
+            error=view.error,
+        )
 
     def _check(self, request: BuildRequest) -> None:
         """Refuse now what could never run."""
@@ -247,3 +322,10 @@ class Service:
                 await asyncio.sleep(RETRY_PAUSE)
             else:
                 self._faults.pop(name, None)
+
+
+def _rough(size: int) -> str:
+    """Such as `800 GB`: two digits, since each change is written down on the controller."""
+    gigabytes = size / 1e9
+    step = 10 ** max(0, len(str(int(gigabytes))) - 2)
+    return f"{int(gigabytes // step * step)} GB"

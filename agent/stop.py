@@ -23,12 +23,21 @@ class Stop:
     def __init__(self) -> None:
         self.reason: Reason | None = None
         self._asked = asyncio.Event()
+        self._told: list[asyncio.Event] = []
+
+    def tell(self, event: asyncio.Event) -> None:
+        """Set this event too once somebody asks, or now if somebody has."""
+        self._told.append(event)
+        if self.asked():
+            event.set()
 
     def ask(self, reason: Reason) -> None:
         """Ask for the end, because of `reason`."""
         if self.reason is None:
             self.reason = reason
             self._asked.set()
+            for event in self._told:
+                event.set()
 
     def asked(self) -> bool:
         """Whether somebody asked; may be called from any thread."""

@@ -46,6 +46,7 @@ class Allowed:
 
 Reader = Annotated[Token, Depends(Allowed(Scope.READ))]
 Writer = Annotated[Token, Depends(Allowed(Scope.WRITE))]
+Admin = Annotated[Token, Depends(Allowed(Scope.ADMIN))]
 
 
 def _unauthorized(detail: str, challenge: str) -> HTTPException:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import uvicorn
 
     from agent.docker_engine import DockerEngine
+    from agent.jenkins_controller import JenkinsController
     from agent.settings import Settings
     from agent.tokens import TokenFile, TokenVerifier
 
@@ -52,7 +54,7 @@ def doctor(config: Config = None) -> None:
     from agent.doctor import examine
 
     settings = _settings(config)
-    findings = asyncio.run(examine(settings, lambda: _engine(settings)))
+    findings = asyncio.run(examine(settings, lambda: _engine(settings), _controller(settings)))
     for finding in findings:
         typer.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.name}: {finding.detail}")
         if not finding.ok and finding.cure:
@@ -68,7 +70,7 @@ async def _serve(settings: Settings) -> None:
 
     engine = _engine(settings)
     try:
-        service = await assemble(settings, engine)
+        service = await assemble(settings, engine, _controller(settings))
         config = uvicorn.Config(
             create_app(service, _tokens(settings, service.data_dir)),
             host=settings.server.host,
@@ -137,6 +139,22 @@ def _engine(settings: Settings) -> DockerEngine:
         pull_timeout=settings.engine.pull_timeout,
         # A build has its output, and at times its stop or a wait beside it; the rest are pulls.
         stream_limit=2 * settings.queue.slots + 16,
+    )
+
+
+def _controller(settings: Settings) -> JenkinsController | None:
+    jenkins = settings.jenkins
+    if jenkins.url is None or jenkins.user is None or jenkins.token_file is None:
+        return None
+    from agent.jenkins_controller import JenkinsController
+    from agent.settings.jenkins import read_token
+
+    return JenkinsController(
+        jenkins.url,
+        user=jenkins.user,
+        token=partial(read_token, jenkins.token_file),
+        ca_file=jenkins.ca_file,
+        timeout=jenkins.timeout,
     )
 
 

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Response
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from agent.service import VERSION
-from api.auth import Reader
+from api.auth import Admin, Reader
 from api.dependencies import ServiceHere
 from api.problems import described
 from api.views import Health, Readiness, StatusView
@@ -37,6 +37,26 @@ async def readiness(service: ServiceHere, response: Response) -> Readiness:
 )
 async def status(service: ServiceHere, _: Reader) -> StatusView:
     """Engine, slots, queue, disk and memory."""
+    return StatusView.of(await service.status(), VERSION)
+
+
+@router.post(
+    "/v1/drain",
+    status_code=202,
+    operation_id="drain",
+    summary="Start nothing more",
+    responses=described(401, 403),
+)
+async def drain(service: ServiceHere, _: Admin) -> StatusView:
+    """Take no builds, start no agents; what runs goes on. `queue` and `slots` tell when it is done."""
+    service.drain()
+    return StatusView.of(await service.status(), VERSION)
+
+
+@router.delete("/v1/drain", operation_id="undrain", summary="Take builds again", responses=described(401, 403))
+async def undrain(service: ServiceHere, _: Admin) -> StatusView:
+    """End a drain."""
+    service.drain(on=False)
     return StatusView.of(await service.status(), VERSION)
 
 

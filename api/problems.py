@@ -42,6 +42,11 @@ STATUS: Mapping[type[errors.AgentError], int] = {
     errors.StoreUnavailable: 503,
     errors.LogFailed: 503,
     errors.SourceFailed: 502,
+    errors.ControllerError: 502,
+    errors.ControllerUnavailable: 503,
+    errors.ControllerRefused: 502,
+    errors.NodeExists: 409,
+    errors.NodeNotFound: 404,
     errors.EngineError: 502,
     errors.EngineUnavailable: 503,
 }

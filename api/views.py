@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from agent.builds import BuildRequest, BuildState, Reason, Result
+from agent.agents.remote import node_name
+from agent.builds import AgentRequest, BuildRequest, BuildState, Reason, Result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +50,7 @@ _EXAMPLE_BUILD: dict[str, Any] = {
     "artifacts": [{"path": "reports/unit.xml", "size": 8412}],
     "log_size": 20412,
     "request": {**_EXAMPLE_REQUEST, "secrets": {"PIP_PASSWORD": "**********"}, "memory": 512 * 1024**2},
+    "agent": None,
     "labels": {"job": "app/main"},
     "links": {
         "self": f"/v1/builds/{EXAMPLE_ID}",
@@ -83,6 +85,42 @@ class Links(BaseModel):
     artifacts: str
 
 
+class JobView(BaseModel):
+    """A run of a job on the controller."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    url: str
+    number: int
+    name: str = Field(examples=["team/app #12"])
+
+
+class AgentView(BaseModel):
+    """What became of an agent on the controller."""
+
+    node: str = Field(description="Its node's name.")
+    labels: list[str] = Field(description="Its node's labels.")
+    template: str | None
+    connected_at: datetime | None
+    begun_at: datetime | None = Field(description="When a build came to it.")
+    job: JobView | None = Field(description="Which; null until that was seen.")
+
+    @classmethod
+    def of(cls, build: Build) -> Self | None:
+        """The view of an agent's build; None of any other."""
+        record, request = build.agent, build.request
+        if record is None or not isinstance(request, AgentRequest):
+            return None
+        return cls(
+            node=node_name(build.id),
+            labels=request.node_labels,
+            template=request.template,
+            connected_at=_moment_or_none(record.connected_at),
+            begun_at=_moment_or_none(record.begun_at),
+            job=record.job and JobView.model_validate(record.job),
+        )
+
+
 class BuildView(BaseModel):
     """A build: what was asked for, how far it is, how it ended."""
 
@@ -92,7 +130,7 @@ class BuildView(BaseModel):
     state: BuildState
     image: str
     image_id: str | None = Field(description="What the image's name meant when the build began.")
-    created_by: str = Field(description="The name of the token that posted it.")
+    created_by: str = Field(description="The name of the token that posted it; `jenkins:queue` for agents.")
     created_at: datetime
     started_at: datetime | None = Field(description="When its container was started.")
     finished_at: datetime | None
@@ -104,7 +142,10 @@ class BuildView(BaseModel):
     phases: dict[str, float] = Field(description="Seconds that each part took.")
     artifacts: list[ArtifactView]
     log_size: int = Field(description="Bytes of log so far.")
-    request: BuildRequest = Field(description="As posted, with every secret's value as `**********`.")
+    request: BuildRequest | AgentRequest = Field(
+        description="As posted, with every secret as `**********`; of agents, as their label or template has it."
+    )
+    agent: AgentView | None = Field(default=None, description="Of agents for the controller's queue alone.")
     labels: dict[str, str]
     links: Links
 
@@ -131,6 +172,7 @@ class BuildView(BaseModel):
             artifacts=[ArtifactView.model_validate(each) for each in build.artifacts],
             log_size=log_size,
             request=build.request,
+            agent=AgentView.of(build),
             labels=build.request.labels,
             links=Links.model_validate({"self": here, "log": f"{here}/log", "artifacts": f"{here}/artifacts"}),
         )
@@ -213,6 +255,7 @@ class QueueView(BaseModel):
 
     queued: int
     preparing: int
+    connected: int = Field(description="Agents that wait for a build.")
     running: int
     waiting_for: str | None
 
@@ -231,11 +274,25 @@ class Memory(BaseModel):
     total: int
 
 
+class ControllerView(BaseModel):
+    """The controller as it was last seen."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    url: str
+    version: str | None
+    node: str = Field(description="The name of this service's registration node.")
+    waiting: int | None = Field(description="Items in its queue; null while it does not answer.")
+    error: str | None = Field(description="Why it cannot be used.")
+
+
 class StatusView(BaseModel):
     """The whole service at one look."""
 
     version: str
     service_id: str
+    draining: bool
+    controller: ControllerView | None
     engine: EngineView
     slots: Slots
     queue: QueueView
@@ -249,6 +306,8 @@ class StatusView(BaseModel):
         return cls(
             version=version,
             service_id=status.service_id,
+            draining=status.draining,
+            controller=status.controller and ControllerView.model_validate(status.controller),
             engine=EngineView(
                 version=engine.version,
                 api_version=engine.api_version,
@@ -262,6 +321,7 @@ class StatusView(BaseModel):
             queue=QueueView(
                 queued=status.counts[BuildState.QUEUED],
                 preparing=status.counts[BuildState.PREPARING],
+                connected=status.counts[BuildState.CONNECTED],
                 running=status.counts[BuildState.RUNNING],
                 waiting_for=status.waiting_for,
             ),

@@ -29,3 +29,13 @@ def docker_host():
     except (docker.errors.DockerException, OSError) as error:
         pytest.fail(f"This test needs a Docker Engine with {BUSYBOX} at {host}: {error}. Run `make test`.")
     return host
+
+
+@pytest.fixture(scope="session")
+def java(tmp_path_factory):
+    """A Java for agents, linked once for all services of the tests: each then only copies it."""
+    from agent.toolkit.java import find_java, make_runtime
+
+    folder = tmp_path_factory.mktemp("java")
+    make_runtime(find_java(None), folder)
+    return folder / "jre"

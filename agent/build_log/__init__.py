@@ -83,6 +83,11 @@ class BuildLog:
         with self._lock:
             self._store(self._line(text), [self._ours()])
 
+    def tail(self, size: int) -> bytes:
+        """The last `size` bytes that readers may see, while the log is written."""
+        with self._lock:
+            return os.pread(self._file, size, max(0, self.size - size))
+
     def finish(self, note: str | None = None) -> None:
         """End the log, with a last line if there is one; once. Raises LogFailed, and is complete all the same."""
         with self._lock:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 import json
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from cryptography.fernet import Fernet, InvalidToken
@@ -24,10 +25,22 @@ from agent.build_store.table import (
     builds,
     finished,
     has_room,
+    is_agent,
     is_claimed,
     new_row,
 )
-from agent.builds import Artifact, Build, BuildRequest, BuildState, Outcome, Reason, Result, new_build_id
+from agent.builds import (
+    AgentRecord,
+    AgentRequest,
+    Artifact,
+    Build,
+    BuildRequest,
+    BuildState,
+    Outcome,
+    Reason,
+    Result,
+    new_build_id,
+)
 from agent.errors import Conflict, InvalidSettings, NotFound, StaleClaim, StoreUnavailable, Unavailable
 
 if TYPE_CHECKING:
@@ -72,7 +85,12 @@ class BuildStore:
         self._database = Database(path)
 
     def submit(
-        self, request: BuildRequest, created_by: str, *, idempotency_key: str | None = None, max_queued: int
+        self,
+        request: BuildRequest | AgentRequest,
+        created_by: str,
+        *,
+        idempotency_key: str | None = None,
+        max_queued: int,
     ) -> tuple[Build, bool]:
         """Put a build into the queue; also says whether it is new, or the one that this idempotency key made before.
 
@@ -148,11 +166,17 @@ class BuildStore:
         started_at: float | None = None,
         image_id: str | None = None,
         phases: Mapping[str, float] | None = None,
+        agent: AgentRecord | None = None,
     ) -> Build:
         """Write down how far a claimed build has come; what is None stays as it was, `phases` are all so far."""
         if state is BuildState.FINISHED or (state and _ORDER.index(state) < _ORDER.index(held.state)):
             raise ValueError(f"build {held.id} cannot advance from {held.state} to {state}")
-        given = {"started_at": started_at, "image_id": image_id, "phases": phases and dict(phases)}
+        given = {
+            "started_at": started_at,
+            "image_id": image_id,
+            "phases": phases and dict(phases),
+            "agent": agent and asdict(agent),
+        }
         values = {name: value for name, value in given.items() if value is not None}
         return self._change_held(held, values | {"state": state or held.state})
 
@@ -220,6 +244,10 @@ class BuildStore:
         """All claimed builds, preparing or running, the oldest first."""
         return self._read(is_claimed, order=[builds.c.id])
 
+    def agents(self) -> builtins.list[Build]:
+        """All agents that have not finished, the oldest first."""
+        return self._read(is_agent, builds.c.state.in_(_UNFINISHED), order=[builds.c.id])
+
     def counts(self) -> dict[BuildState, int]:
         """How many builds are in each state."""
         with self._database.reading() as connection:
@@ -268,7 +296,7 @@ class BuildStore:
     def _encrypted(self, values: Mapping[str, str]) -> bytes | None:
         return self._fernet.encrypt(json.dumps(values).encode()) if values else None
 
-    def _digest(self, request: BuildRequest) -> str:
+    def _digest(self, request: BuildRequest | AgentRequest) -> str:
         """The same for the same request, secrets included; keyed, lest one who has the file tries out secrets."""
         whole = json.dumps([request.model_dump(mode="json"), request.secret_values()], sort_keys=True)
         return hmac.digest(self._key, whole.encode(), "sha256").hex()

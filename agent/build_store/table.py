@@ -9,7 +9,18 @@ from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
-from agent.builds import Artifact, Build, BuildRequest, BuildState, Outcome, Reason, Result
+from agent.builds import (
+    AgentRecord,
+    AgentRequest,
+    Artifact,
+    Build,
+    BuildRequest,
+    BuildState,
+    Job,
+    Outcome,
+    Reason,
+    Result,
+)
 
 metadata = sa.MetaData()
 builds = sa.Table(
@@ -39,6 +50,8 @@ builds = sa.Table(
     sa.Column("phases", sa.JSON, nullable=False),
     sa.Column("artifacts", sa.JSON, nullable=False),  # [[path, size], ...]
     sa.Column("image_id", sa.String(255)),
+    sa.Column("kind", sa.String(16), nullable=False, server_default="build"),  # of request: `build` or `agent`
+    sa.Column("agent", sa.JSON),  # an AgentRecord
     sa.UniqueConstraint("created_by", "idempotency_key", name="builds_idempotency"),
 )
 sa.Index("builds_queue", builds.c.state, builds.c.priority.desc(), builds.c.id)
@@ -46,13 +59,15 @@ sa.Index("builds_by_state", builds.c.state, builds.c.id)
 sa.Index("builds_concurrency", builds.c.concurrency_key, builds.c.state)
 sa.Index("builds_retention", builds.c.finished_at)
 
-CLAIMED = (BuildState.PREPARING, BuildState.RUNNING)
+CLAIMED = (BuildState.PREPARING, BuildState.CONNECTED, BuildState.RUNNING)
+_REQUESTS: dict[str, type[BuildRequest | AgentRequest]] = {"build": BuildRequest, "agent": AgentRequest}
 # What `build_from` needs.
 COLUMNS = [column for column in builds.c if column.name not in {"secrets", "request_digest", "idempotency_key"}]
 BuildRow: TypeAlias = sa.Row[*tuple[Any, ...]]
 
 _others = builds.alias("others")
 is_claimed = builds.c.state.in_(CLAIMED)
+is_agent = builds.c.kind == "agent"
 has_room = sa.or_(
     builds.c.concurrency_key.is_(None),
     sa.select(sa.func.count())
@@ -69,7 +84,7 @@ def build_from(row: BuildRow) -> Build:
     return Build(
         id=row.id,
         state=BuildState(row.state),
-        request=BuildRequest.model_validate_json(row.request),
+        request=_REQUESTS[row.kind].model_validate_json(row.request),
         created_by=row.created_by,
         created_at=row.created_at,
         attempt=row.attempt,
@@ -82,14 +97,16 @@ def build_from(row: BuildRow) -> Build:
         phases=row.phases,
         artifacts=tuple(Artifact(path=path, size=size) for path, size in row.artifacts),
         image_id=row.image_id,
+        agent=None if row.kind == "build" else _agent_from(row.agent or {}),
     )
 
 
-def new_row(build_id: str, request: BuildRequest, created_by: str, created_at: float) -> dict[str, Any]:
+def new_row(build_id: str, request: BuildRequest | AgentRequest, created_by: str, created_at: float) -> dict[str, Any]:
     """The values of a build that waits for its first claim, without its secrets and its idempotency key."""
     concurrency = request.concurrency
     return {
         "id": build_id,
+        "kind": "agent" if isinstance(request, AgentRequest) else "build",
         "request": request.model_dump_json(),
         "created_by": created_by,
         "created_at": created_at,
@@ -111,6 +128,7 @@ WAITING: dict[str, Any] = {
     "started_at": None,
     "image_id": None,
     "phases": {},
+    "agent": None,
 }
 
 
@@ -139,3 +157,8 @@ def _outcome_from(row: BuildRow) -> Outcome | None:
         message=row.message,
         exit_code=row.exit_code,
     )
+
+
+def _agent_from(values: dict[str, Any]) -> AgentRecord:
+    job = values.get("job")
+    return AgentRecord(**values | {"job": job and Job(**job)})

@@ -80,6 +80,13 @@ class DockerEngine:
         answer = await unless(HTTPStatus.NOT_FOUND, inspect)
         return None if answer is None else Image(id=answer["Id"], user=answer["Config"].get("User", ""))
 
+    async def ensure_image(self, reference: str, archive: bytes) -> None:
+        """Make an image of this name out of a tar of its files, unless there is one."""
+        if await self.image(reference) is None:
+            repository, _, tag = reference.rpartition(":")
+            make = partial(self._sdk.import_image_from_data, archive, repository=repository, tag=tag)
+            await self._calls.slow(f"make image {reference}", make)
+
     async def pull(self, reference: str, progress: Callable[[str], None]) -> None:
         """Pull it; `progress` is called in another thread, once a second at most."""
         try:
@@ -113,6 +120,14 @@ class DockerEngine:
             await self._inspect(container)
             return None
         return wire.archived_file(doing, archive)
+
+    async def has_path(self, container: str, path: str) -> bool:
+        """Whether it has a file, folder or link of that name."""
+        look = self._calls.long(f"look for {path} in container {container}", partial(_head_archive, container, path))
+        if await unless(HTTPStatus.NOT_FOUND, look) is not None:
+            return True
+        await self._inspect(container)
+        return False
 
     async def write_file(self, container: str, path: str, content: bytes, mode: int) -> None:
         """Write a file, owned by root; missing parents are made. Raises EngineError if the path is a folder."""
@@ -237,6 +252,11 @@ def _wait(container: str, connection: Connection) -> None:
 def _get_archive(container: str, path: str, connection: Connection) -> bytes:
     connection.ask("GET", f"/containers/{quote(container)}/archive?path={quote(path)}")
     return connection.read(wire.MAX_ARCHIVE)
+
+
+def _head_archive(container: str, path: str, connection: Connection) -> bool:
+    connection.ask("HEAD", f"/containers/{quote(container)}/archive?path={quote(path)}")
+    return True
 
 
 def _put_archive(container: str, archive: bytes, connection: Connection) -> None:

@@ -168,7 +168,8 @@ def _replace_helper(jre: Path) -> None:
 def _archive_classes(jre: Path, lib: Path) -> None:
     """The JDK's own classes, mapped instead of read, as its makers do it. It shows as well that the runtime runs."""
     java = (lib / libraries.LOADER, "--inhibit-cache", "--library-path", lib, jre / "bin" / "java")
-    _run([*java, "-Xshare:dump", "-Xmx128m", "-XX:+UseG1GC"])
+    # A crash of the JVM is told on its standard output; its report would be left in our working folder.
+    _run([*java, "-Xshare:dump", "-Xmx128m", "-XX:+UseG1GC", "-XX:ErrorFile=/dev/null"])
 
 
 def _run(argv: Sequence[str | Path]) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from api.client.connection import Connection
     from api.client.terminal import Screen
 
-_STATES = ("queued", "preparing", "running", "finished")
+_STATES = ("queued", "preparing", "connected", "running", "finished")
 _LARGEST_PAGE = 100
 _HEAD = ("ID", "STATE", "IMAGE", "AGE", "DURATION", "BY")
 

@@ -32,7 +32,7 @@ class Bench:
         toolkit.install(folder.parent, find_static_busybox())
         (self.data / "toolkit").symlink_to(folder.parent / "toolkit")
         self.engine.volumes["sibling-data"] = str(self.data)
-        queue = {"min_free_disk": 1, "min_free_memory": 1, **settings.pop("queue", {})}
+        queue = {"min_free_disk": 1, "min_free_memory": 1, "drain": 0, **settings.pop("queue", {})}
         self.settings = Settings(queue=queue, **settings)
         self.service = None
 

@@ -14,8 +14,10 @@ from agent.build_store.database import Database
 from agent.doctor import examine
 from agent.engine import EngineInfo
 from agent.errors import EngineError, EngineUnavailable
+from agent.jenkins_controller import JenkinsController
 from agent.settings import AuthSettings, DataSettings, EngineSettings, QueueSettings, Settings
 from agent.tokens import Scope, TokenFile
+from tests.fakes.controller import Simulator
 
 NOBODY = 65534
 INFO = EngineInfo(
@@ -272,3 +274,39 @@ async def test_a_machine_without_git_is_told(settings, listener, data, monkeypat
     monkeypatch.setenv("PATH", str(tmp_path))
     finding = await wrong(settings, Engine(data))
     assert (finding.name, finding.cure) == ("git", "`apt-get install git`")
+
+
+class TestController:
+    @pytest.fixture
+    def controller(self):
+        with Simulator() as simulator:
+            yield simulator
+
+    def findings(self, found):
+        return {finding.name: finding for finding in found}
+
+    def connect(self, simulator, user=None, token=None):
+        token = token or simulator.token
+        return JenkinsController(simulator.url, user=user or simulator.user, token=lambda: token, timeout=5)
+
+    @pytest.mark.anyio
+    async def test_permissions_are_named_one_by_one(self, controller, tmp_path):
+        token = controller.add_user(
+            "weak", {"Overall/Read", "Agent/Create", "Agent/Delete", "Agent/Connect", "Job/Read"}
+        )
+        found = self.findings(
+            await examine(Settings(), lambda: Engine(tmp_path), self.connect(controller, "weak", token))
+        )
+        assert found["jenkins"].ok
+        assert found["permission Agent/Create"].ok
+        assert not found["permission Agent/Configure"].ok
+        assert "Agent/Configure" in found["permission Agent/Configure"].cure
+        assert not controller.nodes.keys() & {"sibling-probe-doctor"}
+
+    @pytest.mark.anyio
+    async def test_a_wrong_token_is_told(self, controller, tmp_path):
+        found = self.findings(
+            await examine(Settings(), lambda: Engine(tmp_path), self.connect(controller, token="11" + "0" * 32))
+        )
+        assert not found["jenkins"].ok
+        assert "token" in found["jenkins"].detail

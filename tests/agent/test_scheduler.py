@@ -5,7 +5,7 @@ import dataclasses
 
 import pytest
 
-from agent.builds import BuildState, Reason, Result
+from agent.builds import AgentRequest, BuildState, Reason, Result
 from agent.changes import Changes
 from agent.host import Host
 from agent.metrics import Metrics
@@ -40,7 +40,7 @@ class Queue:
             runner=runner,
             engine_up=lambda: self.engine_up,
             changes=Changes(),
-            metrics=self.metrics,
+            on_finished=self.metrics.finished,
             read_host=lambda: self.host,
         )
 
@@ -98,6 +98,19 @@ async def test_the_higher_priority_goes_first_and_then_the_older(tmp_path):
         assert queue.counted(Result.SUCCESS) == 4
         await until(lambda: not bench.engine.containers)
         assert not bench.workspaces.ids()
+
+
+async def test_an_agent_that_asks_for_too_much_holds_up_nobody(bench, queue):
+    running = bench.submit("stays").id
+    assert await queue.running_after_a_turn() == {running}
+    greedy = AgentRequest(image="quick", node_labels=["image=quick,memory=900g"], memory=900 * 1024**3)
+    refused, _ = bench.store.submit(greedy, "jenkins:queue", max_queued=10)
+    await queue.running_after_a_turn()
+    await until(lambda: bench.store.get(refused.id).state is BuildState.FINISHED)
+    after = bench.submit("quick").id
+    bench.goes_on.set()
+    await queue.all_done()
+    assert bench.store.get(after).outcome.result is Result.SUCCESS
 
 
 async def test_no_more_builds_run_than_there_are_slots(bench, queue):

@@ -68,7 +68,7 @@ async def test_the_status_shows_the_whole_service(held):
     assert status["engine"]["version"] == "26.0.0"
     assert status["slots"] == {"total": held.settings.queue.slots, "used": 0}
     assert "memory" in status["queue"].pop("waiting_for")
-    assert status["queue"] == {"queued": 1, "preparing": 0, "running": 0}
+    assert status["queue"] == {"queued": 1, "preparing": 0, "connected": 0, "running": 0}
     assert 0 < status["disk"]["free"] <= status["disk"]["total"]
     assert 0 < status["memory"]["available"] <= status["memory"]["total"]
     assert build["id"] not in str(status)

@@ -224,9 +224,10 @@ async def test_several_may_remove_one_container(subject):
         lambda engine, name: engine.stats(name),
         lambda engine, name: engine.mounts(name),
         lambda engine, name: engine.read_file(name, "/etc/passwd"),
+        lambda engine, name: engine.has_path(name, "/etc/passwd"),
         lambda engine, name: engine.write_file(name, "/etc/passwd", b"", 0o644),
     ],
-    ids=["attach", "logs", "start", "wait", "stats", "mounts", "read_file", "write_file"],
+    ids=["attach", "logs", "start", "wait", "stats", "mounts", "read_file", "has_path", "write_file"],
 )
 async def test_a_missing_container_is_told_as_such(subject, verb):
     with pytest.raises(ContainerNotFound):
@@ -251,6 +252,8 @@ async def test_a_file_is_read_as_it_was_written(subject):
     assert await subject.engine.read_file(container, "/etc/sibling/none") is None
     await subject.engine.write_file(container, "/etc/sibling/some", BINARY, 0o600)
     assert await subject.engine.read_file(container, "/etc/sibling/some") == BINARY
+    assert await subject.engine.has_path(container, "/etc/sibling/some")
+    assert not await subject.engine.has_path(container, "/etc/sibling/none")
 
 
 async def test_containers_are_found_by_name_id_and_labels(subject):

@@ -7,6 +7,7 @@ import docker
 import pytest
 
 from tests.e2e.harness import ServiceProcess, SilentRegistry
+from tests.e2e.jenkins import AgentService, ControllerNetwork
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +35,59 @@ def service_with(tmp_path, docker_host, request):
         process = ServiceProcess(tmp_path, settings.pop("docker_host", docker_host), **settings)
         made.append(process)
         return process.start()
+
+    yield make
+    for process in made:
+        _show_on_failure(request, process)
+        process.destroy()
+
+
+@pytest.fixture(scope="module")
+def network(docker_host):
+    """A simulated controller for the tests of a module, where agents reach it."""
+    made = ControllerNetwork(docker_host)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def own_network(docker_host):
+    """The same for one test."""
+    made = ControllerNetwork(docker_host)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def jenkins(request):
+    """The simulated controller: the module's, or the test's own if it makes services of its own."""
+    own = "agents_with" in request.fixturenames
+    return request.getfixturevalue("own_network" if own else "network").simulator
+
+
+@pytest.fixture(scope="module")
+def shared_agents(tmp_path_factory, docker_host, network, java):
+    made = AgentService(tmp_path_factory.mktemp("service"), docker_host, network, java).start()
+    yield made.trained()
+    made.destroy()
+
+
+@pytest.fixture
+def agents(shared_agents, request):
+    """The module's service with a controller, running and trained."""
+    yield shared_agents
+    _show_on_failure(request, shared_agents)
+
+
+@pytest.fixture
+def agents_with(tmp_path, docker_host, own_network, java, request):
+    """Makes a service with a controller of the test's own; `config` is the text of a settings file."""
+    made = []
+
+    def make(*, start=True, **settings):
+        process = AgentService(tmp_path / f"service-{len(made)}", docker_host, own_network, java, **settings)
+        made.append(process)
+        return process.start() if start else process
 
     yield make
     for process in made:

@@ -62,7 +62,7 @@ class SilentRegistry:
 class ServiceProcess:
     """`sibling serve`, to be called, killed and started again."""
 
-    def __init__(self, folder: Path, docker_host: str, **settings: object) -> None:
+    def __init__(self, folder: Path, docker_host: str, *, config: str = "", **settings: object) -> None:
         self.name = f"sibling-test-{secrets.token_hex(4)}"
         self.folder = folder
         self.docker = docker.DockerClient(base_url=docker_host, version="1.45", max_pool_size=50)
@@ -73,8 +73,12 @@ class ServiceProcess:
             "SIBLING_SERVER__PORT": "0",
             "SIBLING_LOG__FORMAT": "json",
             "SIBLING_QUEUE__MIN_FREE_DISK": "1m",
+            "SIBLING_QUEUE__DRAIN": "0",
             **{f"SIBLING_{name.upper()}": str(value) for name, value in settings.items()},
         }
+        if config:
+            (folder / "sibling.toml").write_text(config)
+            self._variables["SIBLING_CONFIG"] = str(folder / "sibling.toml")
         self.process: subprocess.Popen[bytes] | None = None
         self.log = folder / "service.log"
         self.client = httpx2.Client()

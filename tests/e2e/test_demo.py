@@ -89,7 +89,7 @@ def test_a_second_run_uses_the_first_ones_service_and_stop_leaves_nothing(demo, 
     first, name = demo.pid, demo.name
     output = demo.start()
     assert demo.pid == first
-    assert len(demo.sibling(output, "ps", "--all", "--json").split('"SUCCESS"')) == 3
+    assert len(demo.sibling(output, "ps", "--all", "--json").split('"SUCCESS"')) == 5  # a build and an agent each
     demo.sibling(output, "run", "--detach", "--image", BUSYBOX, "--", "sleep", "600")
     until(lambda: '"running"' in demo.sibling(output, "ps", "--json"))
     demo.stop()

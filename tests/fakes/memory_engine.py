@@ -176,6 +176,12 @@ class MemoryEngine:
             return None
         return Image(id=f"sha256:{reference}", user=self.images[reference].user)
 
+    async def ensure_image(self, reference, archive):
+        self._call("ensure_image", reference)
+        assert archive
+        self.images.setdefault(reference, Script())
+        self.present.add(reference)
+
     async def pull(self, reference, progress):
         self._call("pull", reference)
         script = self.images.get(reference)
@@ -198,6 +204,9 @@ class MemoryEngine:
 
     async def read_file(self, container, path):
         return self._on("read_file", container).files.get(path)
+
+    async def has_path(self, container, path):
+        return path in self._on("has_path", container).files
 
     async def write_file(self, container, path, content, mode):
         self._on("write_file", container).files[path] = content
