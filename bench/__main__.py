@@ -18,6 +18,7 @@ from agent import policy, toolkit
 from agent.builds import Build, BuildRequest, BuildState
 from agent.docker_engine import wire as docker_wire
 from agent.settings import BuildSettings
+from bench import agents
 from bench.floor import Floor, Times
 from bench.service import Client
 from tests.e2e.harness import BUSYBOX, ServiceProcess, until
@@ -38,6 +39,8 @@ def main() -> None:
         "throughput": throughput,
         "log": log,
         "memory": memory,
+        "agents": agents.agents,
+        "looks": agents.looks,
     }
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[[], *parts], help="which parts; all if none is named")
@@ -224,6 +227,12 @@ GOALS = {
     ("memory", "idle_mb"): "idle, MiB resident, <= 120",
     ("memory", "followed_100_mb"): "100 followed builds, MiB resident, <= 250",
     ("memory", "after_1_gb_log_added_mb"): "added by a 1 GB log, MiB",
+    ("agents", "cold_ms"): "queued to running, cold, ms, <= 1000",
+    ("agents", "cold_ratio"): "the same / a container that runs java -version",
+    ("agents", "warm_ms"): "queued to running, warm agent, ms, <= 300",
+    ("agents", "warm_ratio"): "the same / a container that runs java -version",
+    ("looks", "requests"): "100 items, 50 nodes: requests of a look, <= 2",
+    ("looks", "cpu_ms"): "100 items, 50 nodes: CPU of a look, ms, < 50",
 }
 
 

@@ -1,6 +1,7 @@
 """`scripts/demo` and `scripts/demo-stop`, in a folder of the test's own and on the engine of the tests."""
 
 import contextlib
+import json
 import os
 import re
 import socket
@@ -89,7 +90,10 @@ def test_a_second_run_uses_the_first_ones_service_and_stop_leaves_nothing(demo, 
     first, name = demo.pid, demo.name
     output = demo.start()
     assert demo.pid == first
-    assert len(demo.sibling(output, "ps", "--all", "--json").split('"SUCCESS"')) == 5  # a build and an agent each
+    builds = json.loads(demo.sibling(output, "ps", "--all", "--json"))
+    posted = [build for build in builds if build["agent"] is None]
+    assert [build["result"] for build in posted] == ["SUCCESS"] * 2
+    assert len(builds) == 4, "and an agent for the job of each run"
     demo.sibling(output, "run", "--detach", "--image", BUSYBOX, "--", "sleep", "600")
     until(lambda: '"running"' in demo.sibling(output, "ps", "--json"))
     demo.stop()
