@@ -298,7 +298,7 @@ class AgentWork:
         known = self._record.now
         if known.begun_at is None:
             await self._node.ensure()  # it may have failed before there was one
-        await self._node.close(f"Sibling: {outcome.message}")
+        await self._node.tell(outcome.message or outcome.result)
         if known.job is not None:
             await self._agents.controller.stop_run(known.job.url)
 

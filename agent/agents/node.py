@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from agent.agents import remote
@@ -22,7 +23,7 @@ class AgentNode:
     def __init__(self, controller: Controller, build: Build, request: AgentRequest, service_id: str) -> None:
         self._controller = controller
         self._request = request
-        self._description = remote.description(build, request, service_id)
+        self._describe = partial(remote.description, build, request, service_id)
         self.name = remote.node_name(build.id)
         self.closed = False  # whether we know that it takes no more builds
 
@@ -31,7 +32,7 @@ class AgentNode:
         with suppress(NodeExists):
             await self._controller.create_node(
                 self.name,
-                description=self._description,
+                description=self._describe(),
                 labels=self._request.node_labels,
                 remote_dir=remote.REMOTE_DIR,
             )
@@ -44,6 +45,11 @@ class AgentNode:
         """Let it take no more builds; one that runs goes on."""
         await self._controller.set_offline(self.name, reason)
         self.closed = True
+
+    async def tell(self, failure: str) -> None:
+        """Say on its page why there is no agent, or none any more."""
+        await self.close(f"Sibling: {failure}")
+        await self._controller.describe(self.name, self._describe(failure))
 
     async def reopen(self) -> None:
         """Let its own pipeline come back to it after the controller's restart."""

@@ -22,8 +22,10 @@ def node_name(build_id: str) -> str:
     return container_name(build_id)
 
 
-def description(build: Build, request: AgentRequest, service: str) -> str:
-    """What the node's page says."""
+def description(build: Build, request: AgentRequest, service: str, failure: str | None = None) -> str:
+    """What the node's page says; at last, how the agent failed."""
     made_from = f"template {request.template}" if request.template else "its label"
     text = f"Sibling agent of image {request.image}, by {made_from}; build {build.id} of the service."
+    if failure is not None:
+        text = f"{text} It failed: {failure}"
     return ownership.marked(text, Owner(role=ownership.AGENT, service=service, build=build.id))

@@ -41,7 +41,9 @@ class TestCannotBeHad:
         service = agents_with(builds__allowed_images="docker.io/sibling-test/*", jenkins__attempts=2)
         jenkins.add_freestyle("wish", label, "true")
         item = jenkins.build("wish")
-        reason = shown(jenkins, label).mark.reason
+        node = shown(jenkins, label)
+        jenkins.wait(lambda: "It failed: " in node.description, what="the failure in the description")
+        reason = node.mark.reason
         assert any(word in reason for word in words.split("|")), reason
         jenkins.wait(lambda: not [each for each in jenkins.queue if each.id == item], 40, "the item cancelled")
         failed = [build for build in service.agents() if build["agent"]["labels"] == [label]]
