@@ -184,14 +184,17 @@ class ServiceProcess:
         self.client.close()
         if self.process is not None and self.process.poll() is None:
             self.kill()
-        for container in self.containers():
-            with contextlib.suppress(docker.errors.APIError):  # it may be on its way already
-                container.remove(force=True, v=True)
-        until(lambda: not self.containers(), what="the removal of all containers")
+        until(self._containers_are_gone, what="the removal of all containers")
         for network in self.docker.networks.list(names=[self.name]):
             network.remove()
         until(self._volume_is_gone, what="the removal of the volume")
         self.docker.close()
+
+    def _containers_are_gone(self) -> bool:
+        for container in self.containers():
+            with contextlib.suppress(docker.errors.APIError):  # it may be on its way already, or just being started
+                container.remove(force=True, v=True)
+        return not self.containers()
 
     def _volume_is_gone(self) -> bool:
         try:
