@@ -31,6 +31,11 @@ A build's non-zero exit is not among them: that is a value (`Outcome`). An excep
 from __future__ import annotations
 
 
+def root_cause(error: BaseException) -> BaseException:
+    """The error that all others around it came from: what libraries wrap says more than their wrapping."""
+    return root_cause(error.__context__) if error.__context__ else error
+
+
 class AgentError(Exception):
     """The root. `str()` is a sentence for the person who reads it: what happened, to what, what to do."""
 

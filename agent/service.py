@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 VERSION = version("sibling-agent")
 RETRY_PAUSE = 5.0  # seconds before a loop that failed is tried again
-UNFINISHED = (BuildState.QUEUED, BuildState.PREPARING, BuildState.CONNECTED, BuildState.RUNNING)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -25,7 +25,7 @@ from agent.builds import AgentRequest, Artifact, BuildState, Outcome, Reason, Re
 from agent.errors import ControllerError, ControllerRefused, ControllerUnavailable, EngineError, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Mapping
 
     from agent.agents.beginnings import Beginnings
     from agent.agents.outfit import Kit, Outfit
@@ -58,7 +58,7 @@ class Agents:
     outfit: Outfit
     beginnings: Beginnings
     metrics: Metrics
-    unwanted: Callable[[], Collection[str]]
+    unwanted: Callable[[], Mapping[str, float]]
 
     def __call__(self, held: Held) -> AgentWork:
         """The work of this agent."""
@@ -85,7 +85,6 @@ class AgentWork:
         self._end: Outcome | None = None  # how it ended, if we ended it
         self._missing = self._failed_looks = 0
         self._began = self._begun = 0.0  # container and build, by the monotonic clock, as all that follow
-        self._unwanted_since: float | None = None
         self._measured = 0.0
         self._peak = 0
 
@@ -201,12 +200,8 @@ class AgentWork:
             )
 
     def _is_long_unwanted(self) -> bool:
-        now = time.monotonic()
-        if self._held.build.id not in self._agents.unwanted():
-            self._unwanted_since = None
-            return False
-        self._unwanted_since = self._unwanted_since or now
-        return now - self._unwanted_since > self._settings.idle_timeout
+        since = self._agents.unwanted().get(self._held.build.id)
+        return since is not None and time.monotonic() - since > self._settings.idle_timeout
 
     async def _retire(self, reason: Reason) -> None:
         """End it unless a build came at the very last moment: only a look after the node was closed can tell."""

@@ -14,7 +14,7 @@ from agent.errors import ControllerError, Unavailable
 from agent.threads import in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from agent.agents.catalog import Catalog
     from agent.agents.demand import Need, Plan
@@ -61,8 +61,8 @@ class Provisioner:
         self.draining = False
 
     @property
-    def unwanted(self) -> Collection[str]:
-        """The agents that no build has come to, and that nobody waits for."""
+    def unwanted(self) -> Mapping[str, float]:
+        """The agents that no build has come to, and that nobody waits for; since when, by the monotonic clock."""
         return self._unwanted_since
 
     def finished(self, build: Build) -> None:

@@ -20,7 +20,7 @@ from requests.exceptions import RequestException
 
 from agent.docker_engine.stream import Connection, DockerStream
 from agent.docker_engine.wire import API_VERSION, Refused
-from agent.errors import EngineUnavailable
+from agent.errors import EngineUnavailable, root_cause
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -120,7 +120,7 @@ class DockerCalls:
         except APIError as error:
             raise Refused(doing, error.status_code or 0, error.explanation or str(error)) from error
         except RequestException as error:
-            reason = _root(error)
+            reason = root_cause(error)
             raise EngineUnavailable(
                 f"could not {doing}: no answer from the engine at {self.path} ({reason})"
             ) from error
@@ -134,7 +134,3 @@ async def unless(status: HTTPStatus, call: Awaitable[T]) -> T | None:
         if refused.status != status:
             raise
         return None
-
-
-def _root(error: BaseException) -> BaseException:
-    return _root(error.__context__) if error.__context__ else error

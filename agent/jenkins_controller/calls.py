@@ -15,7 +15,7 @@ from requests import Request, Response
 from requests.exceptions import RequestException, Timeout
 from urllib3.exceptions import HTTPError
 
-from agent.errors import ControllerUnavailable
+from agent.errors import ControllerUnavailable, root_cause
 from agent.jenkins_controller.answers import Answer, Refused, check
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class JenkinsCalls:
             with client.jenkins_request(request, stream=True) as response:
                 body = _body(response, until)
         except (jenkins.JenkinsException, RequestException, HTTPError) as error:
-            cause = _root(error)
+            cause = root_cause(error)
             raise ControllerUnavailable(
                 f"could not {doing}: no answer from the controller at {self.url} ({cause or type(cause).__name__})"
             ) from error
@@ -148,7 +148,3 @@ def _body(response: Response, until: float) -> bytes:
             raise Timeout("the answer came too slowly")
         parts.append(part)
     return b"".join(parts)
-
-
-def _root(error: BaseException) -> BaseException:
-    return _root(error.__context__) if error.__context__ else error

@@ -1,5 +1,6 @@
-"""A build store on the disk, with a clock that the test sets; and what agents run on."""
+"""A build store on the disk, with a clock that the test sets; what agents run on; settings files."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 from agent import toolkit
 from agent.build_store import BuildStore
 from agent.busybox import find_static_busybox
+from agent.errors import InvalidSettings
+from agent.settings import load_settings
 from agent.toolkit import agents
 from tests.agent.agent_steps import AgentContainers, AgentVolume, compiled
 from tests.agent.store_steps import KEY, Clock
@@ -68,3 +71,29 @@ async def containers(agent_volume):
     containers = AgentContainers(agent_volume)
     yield containers
     await containers.close()
+
+
+@pytest.fixture
+def load(monkeypatch, tmp_path):
+    """Loads a settings file with that text, from an environment without our variables."""
+    for name in [name for name in os.environ if name.upper().startswith("SIBLING_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+    def loaded(text):
+        (tmp_path / "sibling.toml").write_text(text)
+        return load_settings()
+
+    return loaded
+
+
+@pytest.fixture
+def refused(load):
+    """The sentences, a line each, that refuse a settings file with that text."""
+
+    def told(text):
+        with pytest.raises(InvalidSettings) as refusal:
+            load(text)
+        return str(refusal.value).splitlines()
+
+    return told

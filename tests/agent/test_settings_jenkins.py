@@ -1,39 +1,12 @@
 """The settings of the connection to a controller are whole and usable, or refused."""
 
-import os
-
 import pytest
 from pydantic import ValidationError
 
-from agent.errors import InvalidSettings
-from agent.settings import JenkinsSettings, Settings, load_settings
+from agent.settings import JenkinsSettings, Settings
 
 NAME = "write up to 63 letters, digits, `.` or `-`, the first a letter or digit."
 ADDRESS = "write an http or https URL without credentials, such as `https://jenkins.example.com/`."
-
-
-@pytest.fixture
-def load(monkeypatch, tmp_path):
-    """Loads a settings file with that text, from an environment without our variables."""
-    for name in [name for name in os.environ if name.upper().startswith("SIBLING_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-
-    def loaded(text):
-        (tmp_path / "sibling.toml").write_text(text)
-        return load_settings()
-
-    return loaded
-
-
-@pytest.fixture
-def refused(load):
-    def told(text):
-        with pytest.raises(InvalidSettings) as refusal:
-            load(text)
-        return str(refusal.value).splitlines()
-
-    return told
 
 
 def test_without_a_url_there_is_no_controller():

@@ -1,7 +1,6 @@
 """Templates inherit from each other; one that makes no sense is refused with its line."""
 
 import dataclasses
-import os
 
 import pytest
 from hypothesis import given
@@ -9,8 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from agent.builds import BuildRequest
-from agent.errors import InvalidSettings
-from agent.settings import Settings, TemplateSettings, load_settings
+from agent.settings import Settings, TemplateSettings
 from agent.settings.templates import Template, resolve
 
 SIZE = "write a size above 0 up to 8192t, such as `512m`."
@@ -24,30 +22,6 @@ CACHES = (
 )
 VARIABLES = 'write a table of variables (letters, digits or `_`, no digit first), such as `{ LANG = "C.UTF-8" }`.'
 LABELS = "write a list of labels, each up to 256 characters without spaces, quotes and any of `&|!()<>`."
-
-
-@pytest.fixture
-def load(monkeypatch, tmp_path):
-    """Loads a settings file with that text, from an environment without our variables."""
-    for name in [name for name in os.environ if name.upper().startswith("SIBLING_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-
-    def loaded(text):
-        (tmp_path / "sibling.toml").write_text(text)
-        return load_settings()
-
-    return loaded
-
-
-@pytest.fixture
-def refused(load):
-    def told(text):
-        with pytest.raises(InvalidSettings) as refusal:
-            load(text)
-        return str(refusal.value).splitlines()
-
-    return told
 
 
 # --- what a template comes to
