@@ -98,6 +98,7 @@ class Service:
     def __post_init__(self) -> None:
         self.draining = False
         self._faults: dict[str, str] = {}
+        self._last_error: str | None = None
         self._store_looked_at = 0.0
         self._store_reason: str | None = None
 
@@ -214,13 +215,14 @@ class Service:
         ]
 
     async def health(self) -> Health:
-        """What the registration node says of the service: nothing of the controller, which it is told to."""
+        """What the registration node says of the service; that the controller was away is its last error alone."""
         engine, settings, host = self.watch.info, self.settings, await in_thread(read_host, self.data_dir)
-        reasons = [f"{check.name}: {check.reason}" for check in await self.checks() if check.reason is not None]
-        fault = next((reason for reason in reasons if not reason.startswith("jenkins: ")), None)
+        wrong = {check.name: f"{check.name}: {check.reason}" for check in await self.checks() if check.reason}
+        self._last_error = next(iter(wrong.values()), self._last_error)
+        fault = next((reason for name, reason in wrong.items() if name != "jenkins"), None)
         text = (
             f"Sibling {VERSION} on Docker {engine.version}, {engine.os}; {settings.queue.slots} slots; "
-            f"{_rough(host.disk_free)} of disk free."
+            f"{_rough(host.disk_free)} of disk free. Last error: {(self._last_error or 'none').rstrip('.')}."
         )
         return Health(text=text, reason="it is draining" if self.draining else fault)
 

@@ -6,8 +6,11 @@ A fresh program is tried out once in a training (see `training`), from which eve
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import structlog
 
 from agent.errors import AgentError
 from agent.threads import in_thread
@@ -21,7 +24,11 @@ if TYPE_CHECKING:
     from agent.agents.training import Training
     from agent.agents.view import View
 
+_log = structlog.get_logger()
 PERIOD = 0.5  # seconds between looks at the version
+# Seconds until a training that failed is tried again, doubled each time: agents start without it, only more slowly.
+FIRST_PAUSE = 60.0
+LONGEST_PAUSE = 3600.0
 _OPEN = 0o1777  # as /tmp: agents of any user may write, and none may remove what is another's
 
 
@@ -47,6 +54,8 @@ class Outfit:
         self._version = ""
         self._kit: Kit | None = None
         self._there = asyncio.Event()
+        self._train_at = 0.0  # by the monotonic clock
+        self._pause = FIRST_PAUSE
         self._seeds.mkdir(mode=0o700, exist_ok=True)
         self._caches.mkdir(mode=0o711, exist_ok=True)
 
@@ -63,15 +72,15 @@ class Outfit:
         return self._kit
 
     async def turn(self) -> None:
-        """Follow the controller's version. Raises ControllerError, EngineError, AgentError; it is then tried again."""
+        """Follow the controller's version. Raises ControllerError, AgentError; it is then tried again."""
         await asyncio.sleep(PERIOD)
         info = self._view.info
         if info is None or self._view.sight is None:
             return
         if info.version != self._version:
             await self._equip(info.version)
-        if self._kit is not None and not self._kit.archive:
-            await self._train(self._kit)
+        if self._kit is not None and not self._kit.archive and time.monotonic() > self._train_at:
+            await self._try_training(self._kit)
 
     def furnish(self, workspace: Path, caches: Iterable[str]) -> None:
         """Give a new agent's workspace the jars that every agent fetches, and make the caches it mounts."""
@@ -87,11 +96,20 @@ class Outfit:
         path = await in_thread(kits.install_agent, self._data_dir, self._base, self._java, jar)
         archive = (self._data_dir / path / kits.ARCHIVE).exists()
         self._kit, self._version = Kit(path=path, archive=archive), version
+        self._train_at, self._pause = 0.0, FIRST_PAUSE
         self._there.set()
 
-    async def _train(self, kit: Kit) -> None:
-        workspace = await self._training.run(kit.path)
+    async def _try_training(self, kit: Kit) -> None:
         try:
+            await self._train(kit)
+        except AgentError as error:
+            _log.warning("agents start more slowly: a training failed", again_in=self._pause, error=str(error))
+            self._train_at = time.monotonic() + self._pause
+            self._pause = min(LONGEST_PAUSE, 2 * self._pause)
+
+    async def _train(self, kit: Kit) -> None:
+        try:
+            workspace = await self._training.run(kit.path)
             await in_thread(jar_cache.harvest, workspace.joinpath(*jar_cache.CACHE), self._seeds)
             await in_thread(kits.adopt_archive, self._data_dir, kit.path, workspace / kits.ARCHIVE)
         finally:

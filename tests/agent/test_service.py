@@ -178,3 +178,15 @@ async def test_the_status_tells_what_runs_and_what_waits(bench):
         after = await bench.service.status()
     assert (after.slots_used, after.counts[BuildState.QUEUED]) == (1, 0)
     assert after.engine_error is None
+
+
+async def test_the_last_error_is_told_after_it_is_over(bench):
+    before = await bench.service.health()
+    assert before.text.endswith("Last error: none.")
+    bench.service.watch.error = "the engine is away"
+    during = await bench.service.health()
+    assert during.reason == "engine: the engine is away"
+    bench.service.watch.error = None
+    after = await bench.service.health()
+    assert after.reason is None
+    assert after.text.endswith("Last error: engine: the engine is away.")
