@@ -76,13 +76,17 @@ class Computer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """A run of a job. `result` is in Jenkins' words, or None while it has none."""
+    """A run of a job. `result` is in Jenkins' words, or None while it has none.
+
+    `node` is where a freestyle build ran; pipelines, which may run on many, do not tell.
+    """
 
     url: str
     number: int
     name: str
     building: bool
     result: str | None
+    node: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -314,6 +314,7 @@ class AgentWork:
             record=self._record,
             node=self._node,
             controller=self._agents.controller,
+            workspace=self._workspace,
             metrics=self._agents.metrics,
             timeout=self._limits.timeout,
             grace=self._agents.settings.engine.stop_grace,

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 
 from agent import outcomes
 from agent.agents.last_words import job_ended
+from agent.agents.missed_job import find_missed_job
 from agent.builds import Job, Outcome, Reason, Result
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from agent.agents.node import AgentNode
     from agent.agents.record import Record
     from agent.agents.view import Sight
@@ -33,6 +36,7 @@ class JobWatch:
         record: Record,
         node: AgentNode,
         controller: Controller,
+        workspace: Path,
         metrics: Metrics,
         timeout: float,
         grace: float,
@@ -41,6 +45,7 @@ class JobWatch:
         self._record = record
         self._node = node
         self._controller = controller
+        self._workspace = workspace
         self._metrics = metrics
         self._timeout = timeout
         self._grace = grace
@@ -56,13 +61,21 @@ class JobWatch:
 
     async def outcome(self, while_running: str | None = None) -> Outcome:
         """How it ended; `while_running` is what is wrong if it has not. Raises ControllerError."""
-        stop, job = self._held.stop, self._record.now.job
+        stop = self._held.stop
         if stop.reason is not None and stop.reason is not Reason.UNUSED:
             return outcomes.aborted(stop.reason, timeout=self._timeout)
+        job = self._record.now.job or await self._find()
         run = await self._controller.run(job.url) if job is not None else None
         if run is not None and run.building and while_running is not None:
             return Outcome(result=Result.FAILURE, reason=Reason.CONTROLLER, message=while_running)
         return job_ended(job, run)
+
+    async def _find(self) -> Job | None:
+        job = await find_missed_job(self._controller, self._node.name, self._workspace)
+        if job is not None:
+            self._held.log.note(f"{job.name} ran here: {job.url}")
+            await self._record.change(job=job)
+        return job
 
     async def _note(self, sight: Sight, computer: Computer) -> None:
         self._resuming_since = None

@@ -29,7 +29,7 @@ COMPUTERS_TREE: Final = (
     "computer[displayName,description,assignedLabels[name],offline,temporarilyOffline,offlineCauseReason,idle,"
     "executors[currentExecutable[url,number,fullDisplayName]]]"
 )
-RUN_TREE: Final = "url,number,fullDisplayName,building,result"
+RUN_TREE: Final = "url,number,fullDisplayName,building,result,builtOn"
 JOBS_TREE: Final = "jobs[name]{0,1}"
 
 _SECRET = re.compile(rb"<application-desc[^>]*>\s*<argument>([0-9a-f]{64})</argument>")
@@ -161,6 +161,7 @@ def run(data: Json) -> Run:
         name=data["fullDisplayName"],
         building=data["building"],
         result=data["result"],
+        node=data.get("builtOn") or None,
     )
 
 

@@ -59,7 +59,7 @@ class TestCannotBeHad:
         jenkins.build("unreachable")
         reason = shown(jenkins, BUSYBOX_LABEL).mark.reason
         assert "did not connect to http://127.0.0.1:9/ within 3 s" in reason
-        (build,) = service.agents("finished")
+        (build,) = until(lambda: service.agents("finished"), what="its end")
         assert (build["result"], build["reason"]) == ("NOT_BUILT", "connection")
 
 

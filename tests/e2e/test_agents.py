@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.e2e.harness import until
 from tests.e2e.jenkins import BUSYBOX_LABEL
 
 
@@ -86,3 +87,12 @@ class TestSecrets:
         assert build.console.count(secret) == 1, "in a command line or a variable"
         assert secret.encode() not in agents.text(ours["id"])
         assert secret not in agents.log.read_text()
+
+
+def test_a_job_that_is_over_between_two_looks_is_found_all_the_same(agents_with, jenkins):
+    service = agents_with(jenkins__poll=3).trained()
+    jenkins.add_freestyle("team/blink", BUSYBOX_LABEL, "mkdir -p src/main; exit 3")
+    assert jenkins.wait_ended(jenkins.build("team/blink"), 60).result == "FAILURE"
+    (ours,) = until(lambda: service.agents("finished"), 60, "its end")
+    assert (ours["result"], ours["reason"]) == ("FAILURE", "job")
+    assert ours["agent"]["job"]["url"].endswith("/job/team/job/blink/1/")
