@@ -1,0 +1,28 @@
+"""Answers that are the engine's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agent.gate.exchange import Exchange
+    from agent.gate.upstream import Answer, Upstream
+
+
+async def pass_on(exchange: Exchange, answer: Answer) -> None:
+    """Answer with the engine's status and JSON, which is of this build's things alone."""
+    await exchange.answer(answer.status, answer.json() if answer.content.strip() else None)
+
+
+async def hijack(
+    upstream: Upstream, exchange: Exchange, path: str, query: Mapping[str, str] | None = None, body: bytes | None = None
+) -> None:
+    """Ask for raw bytes both ways, and pass them on until the engine's end; or its refusal (Docker API, hijacking)."""
+    async with upstream.request("POST", path, query, body=body, upgrade=True) as reply:
+        if reply.status != 101:
+            await pass_on(exchange, await reply.whole())
+            return
+        early = await exchange.switch(reply.headers.get("content-type", "application/vnd.docker.raw-stream"))
+        await reply.tunnel(exchange, early)

@@ -1,0 +1,352 @@
+"""The bodies of requests as types: every field that may be there, and no other (Docker API 1.45).
+
+`read` gives keys the API's own spelling first, as the engine would, and leaves out what is zero or empty: clients send
+every field that they know. What is left over, or of another type, is refused by its name.
+"""
+
+from __future__ import annotations
+
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from agent.errors import InvalidRequest
+from agent.gate.policy import Refused
+from agent.gate.strict_json import fold
+
+Texts = dict[str, str]
+
+
+class Body(BaseModel):
+    """Fields have the API's names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class NothingBody(Body):
+    """A struct{} of Go's: it is there, and has no fields."""
+
+
+class HealthcheckBody(Body):
+    """HealthConfig; times are nanoseconds."""
+
+    Test: list[str] = []
+    Interval: int = Field(0, ge=0)
+    Timeout: int = Field(0, ge=0)
+    StartPeriod: int = Field(0, ge=0)
+    StartInterval: int = Field(0, ge=0)
+    Retries: int = Field(0, ge=0)
+
+
+class PortBinding(Body):
+    """PortBinding."""
+
+    HostIp: str = ""
+    HostPort: str = ""
+
+
+class RestartPolicyBody(Body):
+    """RestartPolicy."""
+
+    Name: str = ""
+    MaximumRetryCount: int = 0
+
+
+class LogConfigBody(Body):
+    """LogConfig."""
+
+    Type: str = ""
+    Config: Texts = {}
+
+
+class Ulimit(Body):
+    """Ulimit."""
+
+    Name: str = ""
+    Soft: int = 0
+    Hard: int = 0
+
+
+class BindOptionsBody(Body):
+    """MountBindOptions."""
+
+    Propagation: str = ""
+    CreateMountpoint: bool = False
+
+
+class VolumeOptionsBody(Body):
+    """MountVolumeOptions."""
+
+    NoCopy: bool = False
+    Labels: Texts = {}
+    Subpath: str = ""
+
+
+class TmpfsOptionsBody(Body):
+    """MountTmpfsOptions."""
+
+    SizeBytes: int = Field(0, ge=0)
+    Mode: int = Field(0, ge=0, le=0o1777)
+
+
+class MountBody(Body):
+    """Mount."""
+
+    Type: str = ""
+    Source: str = ""
+    Target: str = ""
+    ReadOnly: bool = False
+    Consistency: str = ""
+    BindOptions: BindOptionsBody | None = None
+    VolumeOptions: VolumeOptionsBody | None = None
+    TmpfsOptions: TmpfsOptionsBody | None = None
+
+
+class UpdateBody(Body):
+    """POST /containers/NAME/update: what a container may take, which is in a HostConfig as well."""
+
+    Memory: int = 0
+    MemorySwap: int = 0
+    MemoryReservation: int = Field(0, ge=0)
+    NanoCpus: int = 0
+    CpuShares: int = Field(0, ge=0)
+    CpuPeriod: int = Field(0, ge=0)
+    CpuQuota: int = 0
+    CpusetCpus: str = ""
+    PidsLimit: int | None = None
+    RestartPolicy: RestartPolicyBody | None = None
+
+
+class HostConfigBody(UpdateBody):
+    """HostConfig, without all that reaches the host."""
+
+    MemorySwappiness: int | None = None
+    OomScoreAdj: int = Field(0, ge=0, le=1000)
+    ShmSize: int = Field(0, ge=0)
+    AutoRemove: bool = False
+    Init: bool | None = None
+    ReadonlyRootfs: bool = False
+    Binds: list[str] = []
+    Mounts: list[MountBody] = []
+    Tmpfs: Texts = {}
+    VolumesFrom: list[str] = []
+    VolumeDriver: str = ""
+    Links: list[str] = []
+    NetworkMode: str = ""
+    PidMode: str = ""
+    IpcMode: str = ""
+    CgroupnsMode: str = ""
+    Isolation: str = ""
+    Runtime: str = ""
+    PortBindings: dict[str, list[PortBinding] | None] = {}
+    PublishAllPorts: bool = False
+    Dns: list[str] = []
+    DnsOptions: list[str] = []
+    DnsSearch: list[str] = []
+    ExtraHosts: list[str] = []
+    GroupAdd: list[str] = []
+    CapAdd: list[str] = []
+    CapDrop: list[str] = []
+    SecurityOpt: list[str] = []
+    Sysctls: Texts = {}
+    Ulimits: list[Ulimit] = []
+    LogConfig: LogConfigBody | None = None
+    ConsoleSize: list[int] = []
+    ContainerIDFile: str = ""
+
+
+class IPAMAddress(Body):
+    """EndpointIPAMConfig."""
+
+    IPv4Address: str = ""
+    IPv6Address: str = ""
+    LinkLocalIPs: list[str] = []
+
+
+class Endpoint(Body):
+    """EndpointSettings, of which clients send back what the engine told them: only these are taken."""
+
+    IPAMConfig: IPAMAddress | None = None
+    Aliases: list[str] = []
+    Links: list[str] = []
+    MacAddress: str = ""
+    DNSNames: list[str] = []
+
+
+class NetworkingConfigBody(Body):
+    """NetworkingConfig."""
+
+    EndpointsConfig: dict[str, Endpoint | None] = {}
+
+
+class ContainerBody(Body):
+    """POST /containers/create."""
+
+    Image: str = ""
+    Hostname: str = ""
+    Domainname: str = ""
+    User: str = ""
+    AttachStdin: bool = False
+    AttachStdout: bool = False
+    AttachStderr: bool = False
+    Tty: bool = False
+    OpenStdin: bool = False
+    StdinOnce: bool = False
+    ExposedPorts: dict[str, NothingBody | None] = {}
+    Env: list[str] = []
+    Cmd: list[str] | str | None = None
+    Entrypoint: list[str] | str | None = None
+    Healthcheck: HealthcheckBody | None = None
+    Volumes: dict[str, NothingBody | None] = {}
+    WorkingDir: str = ""
+    NetworkDisabled: bool = False
+    MacAddress: str = ""
+    Labels: Texts = {}
+    StopSignal: str = ""
+    StopTimeout: int | None = None
+    Shell: list[str] = []
+    ArgsEscaped: bool = False
+    HostConfig: HostConfigBody = HostConfigBody()
+    NetworkingConfig: NetworkingConfigBody | None = None
+
+
+class ExecBody(Body):
+    """POST /containers/NAME/exec."""
+
+    AttachStdin: bool = False
+    AttachStdout: bool = False
+    AttachStderr: bool = False
+    DetachKeys: str = ""
+    Detach: bool = False
+    Tty: bool = False
+    Env: list[str] = []
+    Cmd: list[str] = []
+    WorkingDir: str = ""
+    User: str = ""
+    ConsoleSize: list[int] = []
+    Container: str = ""  # what docker-py says once more; the engine does not read it, either
+
+
+class ExecStartBody(Body):
+    """POST /exec/ID/start."""
+
+    Detach: bool = False
+    Tty: bool = False
+    ConsoleSize: list[int] = []
+
+
+class IPAMConfigBody(Body):
+    """IPAMConfig: addresses of the client's choice, which `objects.network_body` refuses."""
+
+    Subnet: str = ""
+    IPRange: str = ""
+    Gateway: str = ""
+    AuxiliaryAddresses: Texts = {}
+
+
+class IPAMBody(Body):
+    """IPAM."""
+
+    Driver: str = ""
+    addresses: list[IPAMConfigBody] = Field([], alias="Config")  # a name that pydantic has for itself
+
+
+class NetworkBody(Body):
+    """POST /networks/create."""
+
+    Name: str = ""
+    Driver: str = ""
+    Scope: str = ""
+    CheckDuplicate: bool = False
+    Internal: bool = False
+    Attachable: bool = False
+    EnableIPv4: bool = True  # of newer clients; in API 1.45 there is no other
+    EnableIPv6: bool = False
+    ConfigFrom: NothingBody | None = None
+    IPAM: IPAMBody | None = None
+    Options: Texts = {}
+    Labels: Texts = {}
+
+
+class ConnectBody(Body):
+    """POST /networks/NAME/connect."""
+
+    Container: str = ""
+    EndpointConfig: Endpoint | None = None
+
+
+class DisconnectBody(Body):
+    """POST /networks/NAME/disconnect."""
+
+    Container: str = ""
+    Force: bool = False
+
+
+class VolumeBody(Body):
+    """POST /volumes/create."""
+
+    Name: str = ""
+    Driver: str = ""
+    DriverOpts: Texts = {}
+    Labels: Texts = {}
+
+
+M = TypeVar("M", bound=Body)
+# Of these an empty value says something: no command but the image's entrypoint, no time at all.
+_EMPTY_COUNTS = {"Cmd", "Entrypoint", "StopTimeout"}
+# Of these an empty value is not the same as none: it unmasks what the engine hides of /proc.
+_EMPTY_MATTERS = {"MaskedPaths", "ReadonlyPaths"}
+_EMPTY: tuple[Any, ...] = (None, False, 0, "", [], {})
+
+
+def read(model: type[M], value: Any) -> M:
+    """The body. Raises InvalidRequest for what is no object, Refused for a field that is not taken."""
+    if not isinstance(value, dict):
+        raise InvalidRequest("the body is no JSON object")
+    try:
+        return model.model_validate(_spelled(model, value))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise Refused("field", f"{where} is not for builds") from error
+        raise Refused("field", f"{where}: {first['msg']}") from error
+
+
+def _spelled(model: type[Body], value: dict[str, Any]) -> dict[str, Any]:
+    """The same with the API's names, without empty fields, on all levels that have names of the API's."""
+    names = {fold(name): name for name in model.model_fields}
+    found: dict[str, Any] = {}
+    for given, each in value.items():
+        name = names.get(fold(given), given)
+        if fold(given) in map(fold, _EMPTY_MATTERS):
+            if each is not None:
+                raise Refused("field", f"HostConfig.{given} is not for builds")
+            continue
+        spelled = _inner(model.model_fields[name].annotation, each) if name in model.model_fields else each
+        if name in _EMPTY_COUNTS and each is not None:
+            found[name] = each
+        elif not any(spelled is empty or (type(spelled) is type(empty) and spelled == empty) for empty in _EMPTY):
+            found[name] = spelled
+    return found
+
+
+def _inner(kind: Any, value: Any) -> Any:
+    """A value of that type, whose objects have the API's names."""
+    model = next((each for each in _members(kind) if isinstance(each, type) and issubclass(each, Body)), None)
+    if isinstance(value, dict):
+        if model is not None:
+            return _spelled(model, value)
+        inner = next((get_args(each)[1] for each in _members(kind) if get_origin(each) is dict), Any)
+        return {key: _inner(inner, each) for key, each in value.items()}
+    if isinstance(value, list):
+        inner = next((get_args(each)[0] for each in _members(kind) if get_origin(each) is list), Any)
+        return [_inner(inner, each) for each in value]
+    return value
+
+
+def _members(kind: Any) -> tuple[Any, ...]:
+    if get_origin(kind) in (Union, UnionType):
+        return tuple(each for each in get_args(kind) if each is not NoneType)
+    return (kind,)

@@ -1,0 +1,280 @@
+"""Answers about containers."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import TYPE_CHECKING, Any
+
+from agent.errors import Conflict, InvalidRequest
+from agent.files import tree
+from agent.gate import bodies, create, names, resources, shown, strict_json
+from agent.gate.answers import hijack, pass_on
+from agent.gate.policy import Refused
+from agent.gate.queries import filters, of_build, only
+from agent.threads import in_thread
+
+if TYPE_CHECKING:
+    from agent.gate.exchange import Exchange
+    from agent.gate.gate import Gate
+
+_FREE_PORTS = range(32768, 61000)  # Linux' own range (ip_local_port_range), as Docker's
+_PS_OPTIONS = re.compile(r"[A-Za-z, -]{0,100}")
+_KEPT_FILTERS = {
+    "status",
+    "exited",
+    "name",
+    "id",
+    "label",
+    "ancestor",
+    "before",
+    "since",
+    "volume",
+    "network",
+    "health",
+    "expose",
+    "publish",
+}
+
+
+async def listed(gate: Gate, exchange: Exchange) -> None:
+    """GET /containers/json."""
+    query = only(exchange, "all", "limit", "size", "filters")
+    asked = _asked(gate, filters(query.pop("filters", ""), _KEPT_FILTERS))
+    limit = query.pop("limit", "")  # counted here: the engine would count others' too
+    found = (await gate.upstream.ask("GET", "/containers/json", {**query, **of_build(gate.build, asked)})).done().json()
+    own = [shown.listed(each, gate.shown_as) for each in found if gate.journal.has("container", each["Id"])]
+    await exchange.answer(200, own[: int(limit)] if limit.isdecimal() and int(limit) else own)
+
+
+def _asked(gate: Gate, asked: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Filters by the build's names as ones by the engine's; those that mean nothing here are left to find nothing."""
+    networks = {**{name: each for each, name in gate.journal.all("network").items()}, "bridge": gate.network_name}
+    tags = gate.journal.all("tag")
+    theirs = {
+        "name": names.patterns(asked.get("name", ()), gate.prefix),
+        "volume": [gate.own.volume_name(each) or each for each in asked.get("volume", ())],
+        "network": [networks.get(each, each) for each in asked.get("network", ())],
+        "ancestor": [tags.get(gate.own.tag_of(each) or "", each) for each in asked.get("ancestor", ())],
+        **{each: [*map(gate.own.container_id, asked.get(each, ()))] for each in ("before", "since")},
+    }
+    return {**asked, **{name: values for name, values in theirs.items() if values}}
+
+
+async def created(gate: Gate, exchange: Exchange) -> None:
+    """POST /containers/create."""
+    query = only(exchange, "name", "platform")
+    name = query.get("name", "").removeprefix("/")
+    if name:
+        names.check("container", name)
+    body = bodies.read(bodies.ContainerBody, strict_json.parse(await exchange.whole()))
+    plan = create.plan(body, gate.policy, gate.workspace)
+    resolved, networks = await _resolved(gate, plan)
+    async with gate.making("container") as labels:
+        for network in networks:
+            gate.see_network(network)
+        await gate.see_room("volume", plan.mounts.anonymous(resolved["inherited"].get("Volumes") or ()))
+        whole = plan.body(
+            create.Resolved(**resolved, name=name, labels={**labels, shown.LABEL_IMAGE: plan.image}),
+        )
+        named = {"name": gate.prefix + name} if name else {}
+        answer = await gate.upstream.ask("POST", "/containers/create", named, whole)
+        if answer.ok:
+            await _keep(gate, answer.json()["Id"], name)
+    if answer.status == 409:
+        raise Conflict(f"Conflict. The container name {name!r} is in use; take another.")
+    await pass_on(exchange, answer)
+
+
+async def _resolved(gate: Gate, plan: create.Plan) -> tuple[dict[str, Any], list[str]]:
+    """The names in the request as the engine's own, and ids of networks; makes volumes that are named anew."""
+    image = await gate.own.image(plan.image)
+    network = await gate.network()
+    if plan.own_socket and gate.socket is None:
+        raise Refused("bind", "this gate's socket cannot be mounted")
+    for folder in plan.folders:
+        await _have_folder(gate, folder)
+    networks = {each: await gate.own.network(each) for each in plan.networks}
+    resolved = {
+        "image": gate.own.by(plan.image, image),
+        "inherited": image.get("Config") or {},
+        "containers": {each: gate.own.container_id(each) for each in plan.containers},
+        "networks": {name: each["Name"] for name, each in networks.items()},
+        "volumes": {each: await have_volume(gate, each) for each in plan.volumes},
+        "network": network["Name"],
+        "gateways": [_gateway(network), *map(_gateway, (each for each in networks.values() if not each["Internal"]))],
+        "free_ports": iter(lambda: str(secrets.choice(_FREE_PORTS)), ""),
+        "socket": gate.socket,
+    }
+    return resolved, [network["Id"], *(each["Id"] for each in networks.values())]
+
+
+def _gateway(network: dict[str, Any]) -> str:
+    return str(network["IPAM"]["Config"][0]["Gateway"])
+
+
+async def _have_folder(gate: Gate, folder: str) -> None:
+    """Make a folder of the workspace that is not there, as the engine does for binds; links are not followed."""
+    if gate.folder is None or (gate.folder / folder).exists():
+        return
+
+    def make() -> None:
+        with tree.opened(gate.folder or "/") as top, tree.below(top, folder.split("/"), make=0o755):
+            pass
+
+    try:
+        await in_thread(make)
+    except OSError as error:
+        raise InvalidRequest(f"the folder {folder!r} of the workspace could not be made: {error.strerror}") from error
+
+
+async def have_volume(gate: Gate, name: str, body: dict[str, Any] | None = None) -> str:
+    """The volume of that name, made if the build has none. Raises Conflict if it is another's."""
+    if (own := gate.own.volume_name(name)) is not None:
+        return own
+    async with gate.making("volume") as labels:
+        wanted = {**(body or {}), "Name": gate.prefix + name if name else ""}
+        wanted["Labels"] = {**wanted.get("Labels", {}), **labels}
+        made = (await gate.upstream.ask("POST", "/volumes/create", body=wanted)).done().json()
+        if not labels.items() <= (made.get("Labels") or {}).items():  # it was there before
+            raise Conflict(f"the volume name {name!r} is in use; take another")
+        gate.journal.add("volume", made["Name"])
+    return str(made["Name"])
+
+
+async def _keep(gate: Gate, container: str, name: str) -> None:
+    gate.made.add(container)
+    gate.journal.add("container", container, name)
+    facts = (await gate.upstream.ask("GET", f"/containers/{container}/json")).done().json()
+    gate.journal.add("container", container, facts["Name"].removeprefix("/").removeprefix(gate.prefix))
+    for mount in facts["Mounts"]:
+        workspace = gate.workspace.volume if gate.workspace else None
+        if mount["Type"] == "volume" and mount["Name"] != workspace:
+            gate.journal.add("volume", mount["Name"])  # anonymous ones, the image's too
+
+
+async def inspected(gate: Gate, exchange: Exchange, name: str) -> None:
+    """GET /containers/NAME/json."""
+    only(exchange, "size")
+    await exchange.answer(200, shown.container(await gate.own.container(name), gate.shown_as))
+
+
+async def removed(gate: Gate, exchange: Exchange, name: str) -> None:
+    """DELETE /containers/NAME."""
+    query = only(exchange, "v", "force", "link")
+    if query.get("link") in {"1", "true"}:
+        raise Refused("field", "link: links are not removed by themselves here")
+    container = gate.own.container_id(name)
+    answer = await gate.upstream.ask("DELETE", f"/containers/{container}", {**query, "v": query.get("v", "0")})
+    if answer.ok or answer.status == 404:
+        gate.journal.remove("container", container)
+    await pass_on(exchange, answer)
+
+
+def acting(method: str, action: str, *keys: str) -> Any:
+    """What answers a call without a body about one container, such as its stop."""
+
+    async def act(gate: Gate, exchange: Exchange, name: str) -> None:
+        query = only(exchange, *keys)
+        container = gate.own.container_id(name)
+        await exchange.nothing()
+        await pass_on(exchange, await gate.upstream.ask(method, f"/containers/{container}/{action}", query))
+
+    return act
+
+
+async def processes(gate: Gate, exchange: Exchange, name: str) -> None:
+    """GET /containers/NAME/top. The engine runs the host's own ps(1) for it, with these options."""
+    query = only(exchange, "ps_args")
+    if not _PS_OPTIONS.fullmatch(query.get("ps_args", "")):
+        raise Refused("query", f"ps_args {query['ps_args'][:100]!r}: only letters, commas and - are taken")
+    container = gate.own.container_id(name)
+    await pass_on(exchange, await gate.upstream.ask("GET", f"/containers/{container}/top", query))
+
+
+def streaming(action: str, *keys: str) -> Any:
+    """What answers a GET about one container whose answer comes piece by piece, such as its log."""
+
+    async def stream(gate: Gate, exchange: Exchange, name: str) -> None:
+        query = only(exchange, *keys)
+        container = gate.own.container_id(name)
+        async with gate.upstream.request("GET", f"/containers/{container}/{action}", query) as reply:
+            kind = {"Content-Type": reply.headers.get("content-type", "application/json")}
+            pieces = names.lines(reply.pieces(), gate.prefix) if action == "stats" else reply.pieces()
+            await exchange.relay(reply.status, pieces, kind)
+
+    return stream
+
+
+async def waited(gate: Gate, exchange: Exchange, name: str) -> None:
+    """POST /containers/NAME/wait: its head comes at once, its body when the container has ended."""
+    query = only(exchange, "condition")
+    container = gate.own.container_id(name)
+    async with gate.upstream.request("POST", f"/containers/{container}/wait", query) as reply:
+        await exchange.relay(reply.status, reply.pieces(), {"Content-Type": "application/json"})
+
+
+async def attached(gate: Gate, exchange: Exchange, name: str) -> None:
+    """POST /containers/NAME/attach."""
+    query = only(exchange, "detachKeys", "logs", "stream", "stdin", "stdout", "stderr")
+    container = gate.own.container_id(name)
+    await hijack(gate.upstream, exchange, f"/containers/{container}/attach", query)
+
+
+async def updated(gate: Gate, exchange: Exchange, name: str) -> None:
+    """POST /containers/NAME/update."""
+    only(exchange)
+    container = gate.own.container_id(name)
+    body = bodies.read(bodies.UpdateBody, strict_json.parse(await exchange.whole()))
+    whole = resources.update(body, gate.policy.limits)
+    await pass_on(exchange, await gate.upstream.ask("POST", f"/containers/{container}/update", body=whole))
+
+
+async def renamed(gate: Gate, exchange: Exchange, name: str) -> None:
+    """POST /containers/NAME/rename."""
+    new = names.check("container", only(exchange, "name").get("name", "").removeprefix("/"))
+    container = gate.own.container_id(name)
+    answer = await gate.upstream.ask("POST", f"/containers/{container}/rename", {"name": gate.prefix + new})
+    if answer.status == 409:
+        raise Conflict(f"Conflict. The container name {new!r} is in use; take another.")
+    if answer.ok:
+        gate.journal.add("container", container, new)
+    await pass_on(exchange, answer)
+
+
+async def archived(gate: Gate, exchange: Exchange, name: str) -> None:
+    """GET, HEAD and PUT /containers/NAME/archive, which is `docker cp`."""
+    method = exchange.request.method
+    keys = ("path", "noOverwriteDirNonDir", "copyUIDGID") if method == "PUT" else ("path",)
+    query = only(exchange, *keys)
+    container = gate.own.container_id(name)
+    body = exchange.body() if method == "PUT" else None
+    kind = {"Content-Type": "application/x-tar"} if body is not None else None
+    async with gate.upstream.request(
+        method, f"/containers/{container}/archive", query, stream=body, headers=kind
+    ) as reply:
+        fields = {each: reply.headers[each] for each in ("content-type",) if each in reply.headers}
+        if "x-docker-container-path-stat" in reply.headers:
+            fields["X-Docker-Container-Path-Stat"] = reply.headers["x-docker-container-path-stat"]
+        if method == "HEAD":
+            await exchange.answer(reply.status, None, fields)
+        elif method == "PUT":
+            await exchange.answer(reply.status, (await reply.whole()).content, fields)
+        else:
+            await exchange.relay(reply.status, reply.pieces(), fields)
+
+
+async def pruned(gate: Gate, exchange: Exchange) -> None:
+    """POST /containers/prune: the build's own that have ended."""
+    asked = filters(only(exchange, "filters").get("filters", ""), {"label", "label!", "until"})
+    await exchange.nothing()
+    if set(asked) - {"label"}:
+        raise Refused("field", "filters: prune takes `label` alone here")
+    removed_ids = []
+    wanted = of_build(gate.build, {**asked, "status": ["created", "exited", "dead"]})
+    found = await gate.upstream.ask("GET", "/containers/json", {"all": "1", **wanted})
+    for container in (each["Id"] for each in found.done().json() if gate.journal.has("container", each["Id"])):
+        if (await gate.upstream.ask("DELETE", f"/containers/{container}")).ok:
+            gate.journal.remove("container", container)
+            removed_ids.append(container)
+    await exchange.answer(200, {"ContainersDeleted": removed_ids or None, "SpaceReclaimed": 0})

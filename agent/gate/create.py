@@ -1,0 +1,346 @@
+"""A container that a build asks for -> the one that the engine is asked for. Pure.
+
+`plan` checks all that can be checked, and says which names are to be looked up on the engine; with what they are there,
+`Plan.body` is the whole request.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agent.errors import InvalidRequest
+from agent.gate import resources
+from agent.gate.mounts import Mounts, Wanted
+from agent.gate.policy import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from agent.gate.bodies import ContainerBody, Endpoint, HostConfigBody
+    from agent.gate.policy import GatePolicy, Workspace
+
+# What every container has by default (moby/moby, oci/caps/defaults.go); to ask for these gives nothing more. They are
+# sent all the same: beside CapDrop ALL they are those that stay.
+CAPABILITIES = frozenset(
+    (
+        *("AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "NET_RAW"),
+        *("SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT"),
+    )
+)
+_DEFAULT_NETWORKS = {"", "default", "bridge"}
+_ANY_ADDRESS = {"", "0.0.0.0", "::", "127.0.0.1", "::1", "localhost"}  # noqa: S104 - they all become the gateway's
+_PORT = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
+_CONTAINER_PORT = re.compile(r"[0-9]{1,5}(?:/(?:tcp|udp|sctp))?")
+_SYSCTL = re.compile(r"net\.[a-z0-9_./-]+|kernel\.(?:shm|msg)[a-z_]+|kernel\.sem|fs\.mqueue\.[a-z_]+")
+_MOST_PORTS = 100  # of a container: the engine starts a process for each
+_INTERVALS = ("Interval", "StartInterval")  # of a health check
+_LEAST_INTERVAL = 10**8  # nanoseconds
+_SHORT_ID = 12  # characters
+_KEPT = (
+    *("Hostname", "Domainname", "User", "AttachStdin", "AttachStdout", "AttachStderr", "Tty", "OpenStdin", "StdinOnce"),
+    *("Env", "Cmd", "Entrypoint", "WorkingDir", "NetworkDisabled", "MacAddress", "StopSignal", "StopTimeout", "Shell"),
+    *("ArgsEscaped", "Healthcheck"),
+)
+_HOST_KEPT = (
+    *("AutoRemove", "Init", "ReadonlyRootfs", "Dns", "DnsOptions", "DnsSearch", "ExtraHosts", "GroupAdd", "CapDrop"),
+    *("OomScoreAdj", "Sysctls"),
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resolved:
+    """What the names of a plan are on the engine; the addresses where ports are published, and the image's settings."""
+
+    image: str
+    name: str  # the container's own, which its networks are to know it by; empty if it has none yet
+    containers: Mapping[str, str]
+    networks: Mapping[str, str]
+    volumes: Mapping[str, str]
+    network: str
+    gateways: Sequence[str]
+    free_ports: Iterator[str]
+    socket: Mapping[str, Any] | None
+    labels: Mapping[str, str]
+    inherited: Mapping[str, Any]  # the image's Config, which the engine merges into the request
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """A request that is right by itself."""
+
+    image: str
+    containers: frozenset[str]
+    networks: frozenset[str]
+    volumes: frozenset[str]
+    folders: frozenset[str]
+    own_socket: bool
+    request: ContainerBody
+    mounts: Mounts
+    limits: Mapping[str, Any]
+
+    def body(self, resolved: Resolved) -> dict[str, Any]:
+        """The whole body for the engine."""
+        request, host = self.request, self.request.HostConfig
+        made = {name: getattr(request, name) for name in _KEPT}
+        config = {name: _plain(value) for name, value in made.items() if value is not None and value != ""}
+        return {
+            **config,
+            **_checked_seldom(config.get("Healthcheck"), resolved.inherited),
+            "Image": resolved.image,
+            "ExposedPorts": {port: {} for port in request.ExposedPorts},
+            "Labels": {**_undressed(resolved.inherited), **request.Labels, **resolved.labels},
+            "HostConfig": {
+                **{
+                    name: getattr(host, name)
+                    for name in _HOST_KEPT
+                    if getattr(host, name) not in (None, "", False, [], {})
+                },
+                **self.limits,
+                **self._modes(resolved),
+                "Privileged": False,
+                "PublishAllPorts": False,
+                "PortBindings": _published(request, resolved),
+                "SecurityOpt": sorted({"no-new-privileges" for _ in host.SecurityOpt}),
+                **({"CapAdd": sorted({f"CAP_{_capability(each)}" for each in host.CapAdd})} if host.CapAdd else {}),
+                "Mounts": [_mount(each, self.mounts.workspace, resolved) for each in self.mounts.wanted],
+                "Tmpfs": self.mounts.tmpfs,
+                "VolumesFrom": [_with_id(each, resolved) for each in host.VolumesFrom],
+                "CgroupnsMode": "private" if host.CgroupnsMode else "",
+            },
+            "NetworkingConfig": {"EndpointsConfig": self._endpoints(resolved)},
+        }
+
+    def _modes(self, resolved: Resolved) -> dict[str, str]:
+        host = self.request.HostConfig
+        network = host.NetworkMode
+        if network in _DEFAULT_NETWORKS:
+            mode = resolved.network
+        elif network == "none" or network.startswith("container:"):
+            mode = _joined(network, resolved)
+        else:
+            mode = resolved.networks[network]
+        return {
+            "NetworkMode": mode,
+            "PidMode": _joined(host.PidMode, resolved),
+            "IpcMode": _joined(host.IpcMode, resolved) or "private",
+        }
+
+    def _endpoints(self, resolved: Resolved) -> dict[str, Any]:
+        config = self.request.NetworkingConfig
+        given = config.EndpointsConfig if config else {}
+        made = {
+            resolved.network if name in _DEFAULT_NETWORKS else resolved.networks[name]: endpoint(
+                each, resolved.containers
+            )
+            for name, each in given.items()
+        }
+        if links := self.request.HostConfig.Links:
+            # On networks other than the engine's own bridge, the engine passes over those of HostConfig without a word
+            # (moby/moby, registerLinks), and the container's network here is never that bridge.
+            own = made.setdefault(self._modes(resolved)["NetworkMode"], {})
+            own["Links"] = [*own.get("Links", ()), *(_link(each, resolved.containers) for each in links)]
+        if resolved.name and not self._is_alone:
+            made.setdefault(self._modes(resolved)["NetworkMode"], {})
+            made = {network: known_as(each, resolved.name) for network, each in made.items()}
+        return made
+
+    @property
+    def _is_alone(self) -> bool:
+        return _is_alone(self.request.HostConfig)
+
+
+def plan(body: ContainerBody, policy: GatePolicy, workspace: Workspace | None) -> Plan:
+    """Check it. Raises Refused, InvalidRequest."""
+    host = body.HostConfig
+    if not body.Image:
+        raise InvalidRequest("Image: no image was named")
+    _check_host(host)
+    check_labels(body.Labels)
+    for name in _INTERVALS:
+        if body.Healthcheck is not None and 0 < getattr(body.Healthcheck, name) < _LEAST_INTERVAL:
+            raise Refused("field", f"Healthcheck.{name}: less than 0.1 s keeps the engine busy for everyone")
+    mounts = Mounts(workspace)
+    mounts.take(host, body.Volumes)
+    joined = [
+        mode.partition(":")[2]
+        for mode in (host.NetworkMode, host.PidMode, host.IpcMode)
+        if mode.startswith("container:")
+    ]
+    endpoints = body.NetworkingConfig.EndpointsConfig if body.NetworkingConfig else {}
+    others = [each for entry in endpoints.values() if entry for each in entry.Links]
+    named = [each.partition(":")[0] for each in (*host.VolumesFrom, *host.Links, *others)]
+    alone = _is_alone(host)
+    if alone and host.Links:
+        raise InvalidRequest("HostConfig.Links: a container without a network of its own has no links")
+    own = alone or host.NetworkMode in _DEFAULT_NETWORKS
+    return Plan(
+        image=body.Image,
+        containers=frozenset((*joined, *named)),
+        networks=frozenset(
+            (*({} if own else {host.NetworkMode: 0}), *(name for name in endpoints if name not in _DEFAULT_NETWORKS))
+        ),
+        volumes=frozenset(each.volume for each in mounts.wanted if each.volume is not None),
+        folders=frozenset(each.inside for each in mounts.wanted if each.inside),
+        own_socket=any(each.socket for each in mounts.wanted),
+        request=body,
+        mounts=mounts,
+        limits=resources.limits(host, policy.limits),
+    )
+
+
+def _is_alone(host: HostConfigBody) -> bool:
+    """Whether it has no network of its own."""
+    return host.NetworkMode == "none" or host.NetworkMode.startswith("container:")
+
+
+def known_as(place: dict[str, Any], name: str) -> dict[str, Any]:
+    """A container's place in a network, where the others find it by its own name, too."""
+    return {**place, "Aliases": [*place.get("Aliases", ()), name]}
+
+
+def check_labels(labels: Mapping[str, str]) -> None:
+    """Raise Refused for one that is the gate's or the service's."""
+    if own := [*filter(is_ours, labels)]:
+        raise Refused("labels", f"Labels: {own[0]!r}; those that begin with `sibling.` are not for builds")
+
+
+def is_ours(label: str) -> bool:
+    """Whether a label is the gate's or the service's: theirs alone say whose a container is, and an image's none."""
+    return label.lower().startswith("sibling.")
+
+
+def _undressed(image: Mapping[str, Any]) -> dict[str, str]:
+    """Labels that take away the meaning of those of an image which are ours; none can be taken away as a whole."""
+    return dict.fromkeys(filter(is_ours, image.get("Labels") or ()), "")
+
+
+def _checked_seldom(asked: Mapping[str, Any] | None, image: Mapping[str, Any]) -> dict[str, Any]:
+    """The health check, with a time for each that the image has too short (moby/moby, runconfig: merged by field)."""
+    theirs = image.get("Healthcheck") or {}
+    short = [name for name in _INTERVALS if 0 < theirs.get(name, 0) < _LEAST_INTERVAL]
+    return {"Healthcheck": {**dict.fromkeys(short, _LEAST_INTERVAL), **(asked or {})}} if short else {}
+
+
+def endpoint(given: Endpoint | None, containers: Mapping[str, str]) -> dict[str, Any]:
+    """A container's place in a network, for the engine."""
+    if given is None:
+        return {}
+    whole = given.model_dump(exclude_defaults=True, exclude={"Links", "DNSNames"})
+    links = [_link(each, containers) for each in given.Links]
+    return {**whole, **({"Links": links} if links else {})}
+
+
+def _link(text: str, containers: Mapping[str, str]) -> str:
+    """A link for an endpoint: of a name that the network's DNS has, which is the short id and not the full one.
+
+    It reaches no further than the container's own networks do.
+    """
+    name, _, alias = text.partition(":")
+    return f"{containers[name][:_SHORT_ID]}:{alias or name.removeprefix('/')}"
+
+
+_MODES: dict[str, frozenset[str]] = {
+    "PidMode": frozenset({""}),
+    "IpcMode": frozenset({"", "none", "private", "shareable"}),
+    "CgroupnsMode": frozenset({"", "private"}),
+    "Isolation": frozenset({"", "default"}),
+    "Runtime": frozenset({"", "runc"}),
+    "VolumeDriver": frozenset({"", "local"}),
+}
+_JOINABLE = {"PidMode", "IpcMode"}
+_NO_NEW_PRIVILEGES = {"no-new-privileges", "no-new-privileges:true", "no-new-privileges=true"}
+
+
+def _check_host(host: HostConfigBody) -> None:
+    for name, allowed in _MODES.items():
+        mode = getattr(host, name)
+        if mode not in allowed and not (name in _JOINABLE and re.fullmatch(r"container:.+", mode)):
+            raise Refused("field", f"HostConfig.{name}: {mode!r} is not for builds")
+    wrong = {
+        "NetworkMode": [host.NetworkMode] if host.NetworkMode == "host" else [],
+        "CapAdd": [each for each in host.CapAdd if _capability(each) not in CAPABILITIES],
+        "SecurityOpt": [each for each in host.SecurityOpt if each not in _NO_NEW_PRIVILEGES],
+        "Sysctls": [each for each in host.Sysctls if not _SYSCTL.fullmatch(each)],
+    }
+    for name, values in wrong.items():
+        if values:
+            raise Refused("field", f"HostConfig.{name}: {values[0]!r} is not for builds")
+
+
+def _capability(name: str) -> str:
+    return name.upper().removeprefix("CAP_")
+
+
+def _published(request: ContainerBody, resolved: Resolved) -> dict[str, list[dict[str, str]]]:
+    """Where an engine would publish at all its addresses, at the gateways that the build's containers have."""
+    host = request.HostConfig
+    wanted: dict[str, list[dict[str, str]]] = {}
+    for port, bindings in host.PortBindings.items():
+        if not _CONTAINER_PORT.fullmatch(port):
+            raise InvalidRequest(f"HostConfig.PortBindings: {port!r} is no port")
+        wanted[port] = []
+        for binding in bindings or ():
+            if binding.HostIp not in _ANY_ADDRESS:
+                raise Refused(
+                    "field", f"HostConfig.PortBindings: the address {binding.HostIp!r} is not the build's; leave it out"
+                )
+            _check_port(binding.HostPort)
+            wanted[port] += _at_each(binding.HostPort, resolved)
+    if host.PublishAllPorts:
+        for port in (*request.ExposedPorts, *(resolved.inherited.get("ExposedPorts") or ())):
+            wanted.setdefault(port, _at_each("", resolved))
+    if sum(map(len, wanted.values())) > _MOST_PORTS * len(resolved.gateways):
+        raise Refused("field", f"HostConfig.PortBindings: more than {_MOST_PORTS} ports are not for builds")
+    return wanted
+
+
+def _at_each(port: str, resolved: Resolved) -> list[dict[str, str]]:
+    """The same port at all: clients ask for it once, and go to the gateway that they know.
+
+    The engine would choose another free one for each address. None of these is taken by others, as they are the
+    build's own addresses, unless a service of the host listens on all addresses: then the start fails.
+    """
+    if "-" in port:
+        return [{"HostIp": resolved.gateways[0], "HostPort": port}]
+    if port in ("", "0") and len(resolved.gateways) > 1:
+        port = next(resolved.free_ports)
+    return [{"HostIp": gateway, "HostPort": port} for gateway in resolved.gateways]
+
+
+def _check_port(text: str) -> None:
+    match = _PORT.fullmatch(text) if text else None
+    if text and (
+        match is None or int(match[2] or match[1]) > 65535 or int(match[2] or match[1]) - int(match[1]) > _MOST_PORTS
+    ):
+        raise InvalidRequest(f"HostConfig.PortBindings: {text!r} is no port, or more than {_MOST_PORTS} of them")
+
+
+def _mount(wanted: Wanted, workspace: Workspace | None, resolved: Resolved) -> dict[str, Any]:
+    common = {"Target": wanted.target, "ReadOnly": wanted.read_only}
+    if wanted.tmpfs is not None:
+        return {**common, "Type": "tmpfs", "TmpfsOptions": dict(wanted.tmpfs)}
+    if wanted.socket:
+        return {**(resolved.socket or {}), **common}
+    if wanted.inside is not None and workspace is not None:
+        subpath = "/".join(filter(None, (workspace.subpath, wanted.inside)))
+        options = {"NoCopy": True, **({"Subpath": subpath} if subpath else {})}
+        return {**common, "Type": "volume", "Source": workspace.volume, "VolumeOptions": options}
+    source = {"Source": resolved.volumes[wanted.volume]} if wanted.volume else {}
+    options = {"NoCopy": wanted.no_copy, **({"Subpath": wanted.subpath} if wanted.subpath else {})}
+    return {**common, "Type": "volume", **source, "VolumeOptions": options}
+
+
+def _joined(mode: str, resolved: Resolved) -> str:
+    kind, _, name = mode.partition(":")
+    return f"container:{resolved.containers[name]}" if kind == "container" else mode
+
+
+def _with_id(text: str, resolved: Resolved) -> str:
+    name, colon, rest = text.partition(":")
+    return f"{resolved.containers[name]}{colon}{rest}"
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump(exclude_defaults=True) if hasattr(value, "model_dump") else value

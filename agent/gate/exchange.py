@@ -1,0 +1,253 @@
+"""HTTP/1.1 as the gate speaks it with a build: one strict request at a time, and an answer of our own (RFC 9112).
+
+What comes is parsed by h11, after checks of ours on the bytes of the header: no bare line feed, no folded line, nothing
+but printable ASCII, and never both of Content-Length and Transfer-Encoding. Nothing of it goes on as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, unquote_plus
+
+import h11
+
+from agent.errors import InvalidRequest, TooLarge
+from agent.gate import strict_json
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+API_VERSION = "1.45"  # Engine 26: the one that the gate speaks with the engine, and says that it speaks
+MAX_HEADER = 64 * 1024  # bytes
+HEADER_DEADLINE = 20.0  # seconds from its first byte to its last
+BODY_DEADLINE = 60.0  # seconds between two pieces of a body
+CHUNK = 256 * 1024
+_DRAINED, _DRAIN = 64 * 1024 * 1024, 5.0  # bytes and seconds of a body that nobody needs
+_END = b"\r\n\r\n"
+# Printable ASCII, tabs within a line, and line ends that are whole.
+_HEADER = re.compile(rb"(?:[\t\x20-\x7e]*\r\n)+\r\n")
+_FOLDED = re.compile(rb"\r\n[ \t]")
+_PATH = re.compile(r"(?:/[A-Za-z0-9_.:@\[\]+-]+)+")
+_ONCE = {"host", "content-length", "transfer-encoding", "content-type", "upgrade", "x-registry-auth"}
+_MANY = {"names"}  # of a query, what may be there several times; a line each
+_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+class Reader(asyncio.StreamReader):
+    """Also tells when the other side has sent its last byte, without taking one."""
+
+    def __init__(self) -> None:
+        super().__init__(limit=MAX_HEADER)
+        self.ended = asyncio.Event()
+
+    def feed_eof(self) -> None:
+        """See asyncio."""
+        super().feed_eof()
+        self.ended.set()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """A request's head. `path` is decoded and plain; header names are in lower case."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+
+
+class Exchange:
+    """One request and its answer on a connection. Raises InvalidRequest for what is no HTTP as we take it.
+
+    `unshown` is what answers in JSON are without: the prefix of the build's names.
+    """
+
+    def __init__(
+        self, reader: Reader, writer: asyncio.StreamWriter, connection: h11.Connection, unshown: str = ""
+    ) -> None:
+        self._unshown = unshown.encode()
+        self.reader = reader
+        self.writer = writer
+        self._connection = connection
+        self.request = Request(method="", path="", query={}, headers={})
+        self.answered = False
+
+    async def begin(self) -> bool:
+        """Read the next request's head; False if there is none any more."""
+        first = await self.reader.read(1)
+        if not first:
+            return False
+        try:
+            async with asyncio.timeout(HEADER_DEADLINE):
+                rest = await self.reader.readuntil(_END)
+        except TimeoutError as error:
+            raise InvalidRequest(f"the header did not come within {HEADER_DEADLINE:g} s") from error
+        except asyncio.LimitOverrunError as error:
+            raise InvalidRequest(f"the header is over {MAX_HEADER} bytes") from error
+        except asyncio.IncompleteReadError as error:
+            raise InvalidRequest("the header ends in the middle") from error
+        self.request = self._head(first + rest)
+        return True
+
+    def _head(self, raw: bytes) -> Request:
+        if not _HEADER.fullmatch(raw) or _FOLDED.search(raw):
+            raise InvalidRequest("the header has folded lines, bare line ends or characters that are not ASCII")
+        self._connection.receive_data(raw)
+        event = self._connection.next_event()
+        if not isinstance(event, h11.Request):
+            raise InvalidRequest("that is no request")
+        fields: dict[str, str] = {}
+        for name, value in event.headers:
+            key = name.decode()
+            if key in fields and key in _ONCE:
+                raise InvalidRequest(f"the header field {key} comes twice")
+            fields[key] = value.decode()
+        if "content-length" in fields and "transfer-encoding" in fields:
+            raise InvalidRequest("Content-Length and Transfer-Encoding exclude each other")
+        path, query = _target(event.target.decode())
+        return Request(method=event.method.decode(), path=path, query=query, headers=fields)
+
+    async def body(self) -> AsyncIterator[bytes]:
+        """The body, piece by piece. Raises InvalidRequest if it stalls or breaks off."""
+        if self._connection.they_are_waiting_for_100_continue:
+            head = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
+            self.writer.write(self._connection.send(head) or b"")
+        while True:
+            event = self._connection.next_event()
+            if event is h11.NEED_DATA:
+                await self._more()
+            elif isinstance(event, h11.Data):
+                yield bytes(event.data)
+            elif isinstance(event, h11.EndOfMessage):
+                return
+            else:
+                raise InvalidRequest("the body breaks off")
+
+    async def _more(self) -> None:
+        try:
+            async with asyncio.timeout(BODY_DEADLINE):
+                data = await self.reader.read(CHUNK)
+        except TimeoutError as error:
+            raise InvalidRequest(f"nothing more of the body came for {BODY_DEADLINE:g} s") from error
+        self._connection.receive_data(data)
+
+    async def whole(self, limit: int = strict_json.MAX) -> bytes:
+        """The whole body. Raises TooLarge, InvalidRequest."""
+        data = bytearray()
+        async for piece in self.body():
+            data += piece
+            if len(data) > limit:
+                raise TooLarge(f"the body is over {limit} bytes")
+        return bytes(data)
+
+    async def nothing(self) -> None:
+        """See that there is no body. Raises InvalidRequest."""
+        if (await self.whole()).strip() not in (b"", b"{}", b"null"):
+            raise InvalidRequest(f"{self.request.method} {self.request.path} takes no body")
+
+    async def answer(self, status: int, content: Any = None, headers: Mapping[str, str] | None = None) -> None:
+        """Answer with JSON, bytes, or nothing."""
+        fields = dict(headers or {})
+        data = content if isinstance(content, bytes) else b""
+        if content is not None and not isinstance(content, bytes):
+            data = json.dumps(content).encode().replace(self._unshown, b"") + b"\n"
+            fields |= {"Content-Type": "application/json"}
+        if status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
+            fields["Content-Length"] = str(len(data))
+        await self._send(self._response(status, fields))
+        if data and self.request.method != "HEAD":
+            await self._send(h11.Data(data=data))
+        await self._send(h11.EndOfMessage())
+
+    async def stream(self, status: int, pieces: AsyncIterator[bytes], headers: Mapping[str, str]) -> None:
+        """Answer with the pieces as they come. If they break off, so does the answer."""
+        await self._send(self._response(status, {**headers, "Transfer-Encoding": "chunked"}))
+        async for piece in pieces:
+            await self._send(h11.Data(data=piece))
+        await self._send(h11.EndOfMessage())
+
+    async def relay(self, status: int, pieces: AsyncIterator[bytes], headers: Mapping[str, str]) -> None:
+        """The same for an answer that may take for ever: it ends as well when nobody is there to read it."""
+        streaming = asyncio.ensure_future(self.stream(status, pieces, headers))
+        gone = asyncio.ensure_future(self.reader.ended.wait())
+        try:
+            await asyncio.wait({streaming, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not streaming.done():
+                raise ConnectionAbortedError
+            streaming.result()
+        finally:
+            gone.cancel()
+            streaming.cancel()
+            await asyncio.gather(streaming, gone, return_exceptions=True)
+
+    async def switch(self, kind: str) -> bytes:
+        """Answer that raw bytes follow, both ways; returns those that came already (Docker API, ContainerAttach)."""
+        upgrade = "upgrade" in self.request.headers
+        status = b"101 UPGRADED" if upgrade else b"200 OK"
+        fields = b"Connection: Upgrade\r\nUpgrade: tcp\r\n" if upgrade else b"Connection: close\r\n"
+        self.answered = True
+        self.writer.write(b"HTTP/1.1 %s\r\nContent-Type: %s\r\n%s\r\n" % (status, kind.encode(), fields))
+        await self.writer.drain()
+        return self._connection.trailing_data[0]
+
+    async def drain(self) -> None:
+        """Read what is left of a request that was answered early: to hang up on it would take the answer away."""
+        left = _DRAINED
+        if self._connection.their_state is not h11.SEND_BODY:
+            return
+        with suppress(TimeoutError, InvalidRequest):
+            async with asyncio.timeout(_DRAIN):
+                async for piece in self.body():
+                    left -= len(piece)
+                    if left < 0:
+                        return
+
+    def next(self) -> bool:
+        """Make ready for another request on the connection; False if it cannot have one."""
+        both = self._connection.our_state, self._connection.their_state
+        if both == (h11.DONE, h11.DONE) and not self._connection.trailing_data[0]:
+            self._connection.start_next_cycle()
+            self.answered = False
+            return True
+        return False
+
+    async def close(self) -> None:
+        """Hang up."""
+        self.writer.close()
+        with suppress(OSError):
+            await self.writer.wait_closed()
+
+    def _response(self, status: int, headers: Mapping[str, str]) -> h11.Response:
+        self.answered = True
+        # What Docker's clients look at on each answer.
+        common = {"Server": "Sibling", "Api-Version": API_VERSION, "Ostype": "linux"}
+        return h11.Response(status_code=status, headers=[*common.items(), *headers.items()])
+
+    async def _send(self, event: h11.Event) -> None:
+        data = self._connection.send(event)
+        if data:
+            self.writer.write(data)
+            await self.writer.drain()
+
+
+def _target(target: str) -> tuple[str, dict[str, str]]:
+    """The plain path and the query of a request's target. Raises InvalidRequest."""
+    raw, _, query = target.partition("?")
+    if _ESCAPE.search(target) or "%2f" in raw.lower() or "#" in target:
+        raise InvalidRequest("the path has an escape that may not be there")
+    path = unquote(raw, errors="strict") if raw.isascii() else ""
+    if not _PATH.fullmatch(path) or any(part in (".", "..") for part in path.split("/")):
+        raise InvalidRequest(f"{raw[:200]!r} is not a path of Docker's API")
+    values: dict[str, str] = {}
+    for pair in filter(None, query.split("&")):
+        name, _, value = (unquote_plus(part, errors="strict") for part in pair.partition("="))
+        if name in values and name not in _MANY:
+            raise InvalidRequest(f"the query has {name!r} twice")
+        values[name] = f"{values[name]}\n{value}" if name in values else value
+    return path, values

@@ -1,0 +1,62 @@
+"""Answers about commands that are run in containers; only those that were made through this gate are known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.errors import NotFound
+from agent.gate import bodies, strict_json
+from agent.gate.answers import hijack, pass_on
+from agent.gate.objects import exec_body
+from agent.gate.policy import Refused
+from agent.gate.queries import only
+
+if TYPE_CHECKING:
+    from agent.gate.exchange import Exchange
+    from agent.gate.gate import Gate
+
+
+async def created(gate: Gate, exchange: Exchange, name: str) -> None:
+    """POST /containers/NAME/exec."""
+    only(exchange)
+    container = gate.own.container_id(name)
+    body = exec_body(bodies.read(bodies.ExecBody, strict_json.parse(await exchange.whole())))
+    if len(gate.execs) >= gate.policy.limits.execs:
+        raise Refused(
+            "limits.execs", f"the build has run {len(gate.execs)} commands in containers, and may run no more"
+        )
+    answer = await gate.upstream.ask("POST", f"/containers/{container}/exec", body=body)
+    if answer.ok:
+        gate.execs.add(answer.json()["Id"])
+    await pass_on(exchange, answer)
+
+
+def _own_exec(gate: Gate, exec_id: str) -> str:
+    if exec_id not in gate.execs:
+        raise NotFound(f"No such exec instance: {exec_id}")
+    return exec_id
+
+
+async def started(gate: Gate, exchange: Exchange, exec_id: str) -> None:
+    """POST /exec/ID/start."""
+    only(exchange)
+    path = f"/exec/{_own_exec(gate, exec_id)}/start"
+    start = bodies.read(bodies.ExecStartBody, strict_json.parse(await exchange.whole() or b"{}"))
+    body = start.model_dump(exclude_defaults=True)
+    if body.get("Detach"):
+        await pass_on(exchange, await gate.upstream.ask("POST", path, body=body))
+    else:
+        await hijack(gate.upstream, exchange, path, body=strict_json.emit(body))
+
+
+async def resized(gate: Gate, exchange: Exchange, exec_id: str) -> None:
+    """POST /exec/ID/resize."""
+    query = only(exchange, "h", "w")
+    await exchange.nothing()
+    await pass_on(exchange, await gate.upstream.ask("POST", f"/exec/{_own_exec(gate, exec_id)}/resize", query))
+
+
+async def inspected(gate: Gate, exchange: Exchange, exec_id: str) -> None:
+    """GET /exec/ID/json."""
+    only(exchange)
+    await pass_on(exchange, await gate.upstream.ask("GET", f"/exec/{_own_exec(gate, exec_id)}/json"))

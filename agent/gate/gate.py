@@ -1,0 +1,210 @@
+"""The gate of one build: its socket, its connections, and the removal of all that was made through it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import h11
+import structlog
+
+from agent.errors import AgentError, Conflict, EngineError, InvalidRequest, NotFound, Unavailable
+from agent.gate import names, routes
+from agent.gate.exchange import MAX_HEADER, Exchange, Reader
+from agent.gate.own import LABEL, Own
+from agent.gate.policy import Refused
+from agent.gate.removal import LABEL_INTENT, forget_gone, remove_all
+from agent.gate.shown import ShownAs
+from agent.unix_socket import Connections
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from pathlib import Path
+    from typing import Any
+
+    from agent.gate.journal import Journal, Kind
+    from agent.gate.policy import GatePolicy, Workspace
+    from agent.gate.upstream import Upstream
+
+_log = structlog.get_logger()
+_STATUS: dict[type[AgentError], HTTPStatus] = {
+    Refused: HTTPStatus.FORBIDDEN,
+    NotFound: HTTPStatus.NOT_FOUND,
+    Conflict: HTTPStatus.CONFLICT,
+    Unavailable: HTTPStatus.TOO_MANY_REQUESTS,
+    InvalidRequest: HTTPStatus.BAD_REQUEST,
+    EngineError: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+
+
+@dataclass(kw_only=True)
+class Gate:
+    """Open its `connections`, and `close` it in the end. `refused` is told each refusal.
+
+    What its journal has is the build's, also from an earlier gate.
+
+    `admit` is called before the first request is answered, to complete what is only known or needed then. While it
+    raises, no request is answered.
+    """
+
+    build: str
+    policy: GatePolicy
+    upstream: Upstream
+    journal: Journal
+    workspace: Workspace | None = None
+    socket: Mapping[str, Any] | None = None  # a mount of the gate's own socket, without its target
+    folder: Path | None = None  # where the workspace's files are for us, to make folders that a mount asks for
+    member: str | None = None  # the build's own container, which is to reach what the build publishes
+    refused: Callable[[Refused], None] = lambda _: None
+    admit: Callable[[Gate], Awaitable[None]] | None = None
+    execs: set[str] = field(default_factory=set)  # ids
+    made: set[str] = field(default_factory=set)  # all containers ever, as events come after the removal
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # counting and making are one step
+
+    def __post_init__(self) -> None:
+        self.own = Own(self.upstream, self.journal, self.prefix, lambda: self.policy)
+        self.made |= self.journal.all("container").keys()
+        networks = self.journal.all("network").items()
+        self._network = next((each for each, name in networks if name == self.network_name), None)
+        self._admission = asyncio.Lock()
+        self.connections = Connections(self._serve, Reader, lambda: self.policy.limits.connections)
+
+    @asynccontextmanager
+    async def making(self, kind: Kind) -> AsyncIterator[dict[str, str]]:
+        """Make one more such thing in the block, with these labels, and journal it there. Raises Refused if too many.
+
+        The label is on the disk before the thing is there: whenever the gate is killed, its removal finds it.
+        """
+        async with self.lock:
+            await self.see_room(kind, 1)
+            intent = secrets.token_hex(16)
+            self.journal.add("intent", intent, kind)
+            yield {LABEL: self.build, LABEL_INTENT: intent}
+            self.journal.remove("intent", intent)
+
+    async def see_room(self, kind: Kind, more: int) -> None:
+        """See that the build may have so many more of them; for who holds the lock. Raises Refused."""
+        limits = self.policy.limits
+        most = {"container": limits.containers, "network": limits.networks + 1, "volume": limits.volumes}[kind]
+        if self.journal.count(kind) + more > most:
+            await forget_gone(self.upstream, self.journal)
+        if more and self.journal.count(kind) + more > most:
+            raise Refused(f"limits.{kind}s", f"the build has {self.journal.count(kind)} {kind}s, and may have {most}")
+
+    async def network(self) -> dict[str, Any]:
+        """The network of containers that name none, made with the first of them."""
+        if self._network is None or not self.journal.has("network", self._network):
+            async with self.making("network") as labels:
+                body = {"Name": self.network_name, "Driver": "bridge", "Labels": labels}
+                answer = (await self.upstream.ask("POST", "/networks/create", body=body)).done()
+                self._network = str(answer.json()["Id"])
+                self.journal.add("network", self._network, self.network_name)
+            await self._join(self._network)
+        found: dict[str, Any] = (await self.upstream.ask("GET", f"/networks/{self._network}")).done().json()
+        return found
+
+    async def _join(self, network: str) -> None:
+        """Let the build's own container reach what is on its network, and what is published at its gateway."""
+        if self.member is not None:
+            path, body = f"/networks/{network}/connect", {"Container": self.member}
+            (await self.upstream.ask("POST", path, body=body)).done()
+
+    def see_network(self, network_id: str) -> None:
+        """See that it was not removed meanwhile; for who holds the lock. Raises NotFound."""
+        if not self.journal.has("network", network_id):
+            raise NotFound(f"network {network_id} not found")
+
+    async def own_network(self, name: str) -> dict[str, Any]:
+        """A network of the build's; `bridge` and `default` are its own one."""
+        return await (self.network() if name in ("bridge", "default") else self.own.network(name))
+
+    @property
+    def shown_as(self) -> ShownAs:
+        """How the build is to see things."""
+        workspace = self.workspace
+        if workspace is None:
+            return ShownAs(self.network_name, None, "", "")
+        return ShownAs(self.network_name, workspace.volume, workspace.subpath, workspace.path)
+
+    @property
+    def prefix(self) -> str:
+        """What the engine has before each name of the build's."""
+        return names.prefix(self.build)
+
+    @property
+    def network_name(self) -> str:
+        """Its name on the engine; the build knows it as `bridge`."""
+        return f"sibling-gate-{self.build}"
+
+    async def bind_workspace(self, folder: str) -> str:
+        """The name of a volume whose files are those of a folder of the host; made if it is not there yet."""
+        name = f"{self.network_name}-workspace"
+        options = {"type": "none", "o": "bind", "device": folder}
+        self.journal.add("workspace", name)
+        body: dict[str, Any] = {"Name": name, "DriverOpts": options, "Labels": {LABEL: self.build}}
+        made = (await self.upstream.ask("POST", "/volumes/create", body=body)).done().json()
+        if (made.get("Options") or {}).get("device") != folder:
+            raise EngineError(f"there is another volume {name} already; remove it")
+        return name
+
+    async def clear(self) -> None:
+        """Remove all that was made, also through an earlier gate. Raises EngineError; then call it again."""
+        await remove_all(self.upstream, self.journal, self.build)
+
+    async def close(self) -> None:
+        """Hang up, then remove all that was made, and the journal. Raises as `clear`."""
+        await self.connections.hang_up()
+        await self.clear()
+        self.journal.delete()
+
+    async def _serve(self, reader: Reader, writer: asyncio.StreamWriter) -> None:
+        exchange = Exchange(
+            reader, writer, h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER), self.prefix
+        )
+        try:
+            while await self._one(exchange):
+                await exchange.drain()
+                if not exchange.next():
+                    break
+        except (OSError, h11.ProtocolError):
+            pass  # it hung up
+        finally:
+            await exchange.close()
+
+    async def _one(self, exchange: Exchange) -> bool:
+        """One request; False if there was none."""
+        try:
+            if not await exchange.begin():
+                return False
+            await self._admit()
+            await routes.answer(self, exchange)
+        except AgentError as error:
+            await self._refuse(exchange, error)
+        except UnicodeDecodeError:
+            await self._refuse(exchange, InvalidRequest("the path or the query is no UTF-8"))
+        except (OSError, h11.ProtocolError):
+            raise
+        except Exception:  # noqa: BLE001 - told to whoever asked, and in the log
+            _log.exception("fault in the gate", build=self.build, request=exchange.request.path)
+            await self._refuse(exchange, EngineError("there is a fault in the gate; its log says more"))
+        return True
+
+    async def _admit(self) -> None:
+        async with self._admission:
+            if self.admit is not None:
+                await self.admit(self)
+                self.admit = None
+
+    async def _refuse(self, exchange: Exchange, error: AgentError) -> None:
+        if isinstance(error, Refused):
+            self.refused(error)
+            _log.info("refused by the gate", build=self.build, rule=error.rule, reason=str(error))
+        if exchange.answered:  # too late to say it
+            raise ConnectionAbortedError from error
+        status = next(status for kind, status in _STATUS.items() if isinstance(error, kind))
+        with suppress(h11.LocalProtocolError):
+            await exchange.answer(status, {"message": str(error)})

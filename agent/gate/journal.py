@@ -1,0 +1,77 @@
+"""What was made through a gate, on the disk: what is in it is the build's own, and goes when the build does.
+
+A label would not do: images carry labels into containers of others, and everyone can read them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Kind = Literal["container", "network", "volume", "image", "tag", "intent", "workspace"]
+KINDS: tuple[Kind, ...] = ("container", "network", "volume", "image", "tag", "intent", "workspace")
+
+
+class Journal:
+    """A file of lines, each an addition or a removal. Opening it takes up what an earlier gate left there.
+
+    A thing has a name, which is its full id where it has one. Some have a value: a tag the id of its image, an image
+    the name by which the engine keeps it, an intent the kind of what is about to be made with it in a label.
+    """
+
+    def __init__(self, file: Path) -> None:
+        """Raises OSError, ValueError for a file that is no journal."""
+        self._things: dict[Kind, dict[str, str]] = {kind: {} for kind in KINDS}
+        if file.exists():
+            for line in file.read_text().splitlines():
+                self._take(*json.loads(line))
+        self._file = os.fdopen(os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a")
+        self._path = file
+
+    def add(self, kind: Kind, name: str, value: str = "") -> None:
+        """It is the build's from now on."""
+        if self._things[kind].get(name) != value:
+            self._write("+", kind, name, value)
+
+    def remove(self, kind: Kind, name: str) -> None:
+        """It is gone."""
+        if name in self._things[kind]:
+            self._write("-", kind, name, "")
+
+    def has(self, kind: Kind, name: str) -> bool:
+        """Whether it is the build's."""
+        return name in self._things[kind]
+
+    def all(self, kind: Kind) -> dict[str, str]:
+        """Those there are and their values, the oldest first."""
+        return dict(self._things[kind])
+
+    def count(self, kind: Kind) -> int:
+        """How many there are."""
+        return len(self._things[kind])
+
+    @property
+    def folder(self) -> Path:
+        """Where its file is."""
+        return self._path.parent
+
+    def delete(self) -> None:
+        """Nothing is left."""
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+    def _write(self, sign: str, kind: Kind, name: str, value: str) -> None:
+        self._file.write(json.dumps([sign, kind, name, value]) + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._take(sign, kind, name, value)
+
+    def _take(self, sign: str, kind: Kind, name: str, value: str) -> None:
+        if sign == "+":
+            self._things[kind][name] = value
+        else:
+            self._things[kind].pop(name, None)

@@ -1,0 +1,124 @@
+"""Answers about networks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from agent.errors import Conflict
+from agent.gate import bodies, names, shown, strict_json
+from agent.gate.answers import pass_on
+from agent.gate.objects import connect_body, network_body
+from agent.gate.policy import Refused
+from agent.gate.queries import filters, of_build, only
+
+if TYPE_CHECKING:
+    from agent.gate.exchange import Exchange
+    from agent.gate.gate import Gate
+
+_FILTERS = {"name", "id", "label", "driver", "type", "scope", "dangling"}
+
+
+async def listed(gate: Gate, exchange: Exchange) -> None:
+    """GET /networks."""
+    asked = filters(only(exchange, "filters").get("filters", ""), _FILTERS)
+    if wanted := asked.get("name"):
+        own = [f"^{gate.network_name}$"] if any(each.strip("^$") == "bridge" for each in wanted) else []
+        asked = {**asked, "name": [*names.patterns(wanted, gate.prefix), *own]}
+    found = await _found(gate, asked)
+    await exchange.answer(200, [shown.network(each, gate.shown_as) for each in found])
+
+
+async def _found(gate: Gate, asked: dict[str, list[str]]) -> list[dict[str, Any]]:
+    query = {"filters": strict_json.emit(asked).decode()}
+    found = (await gate.upstream.ask("GET", "/networks", query)).done().json()
+    return [each for each in found if gate.journal.has("network", each["Id"])]
+
+
+async def inspected(gate: Gate, exchange: Exchange, name: str) -> None:
+    """GET /networks/NAME."""
+    only(exchange, "verbose", "scope")
+    await exchange.answer(200, shown.network(await gate.own_network(name), gate.shown_as))
+
+
+async def created(gate: Gate, exchange: Exchange) -> None:
+    """POST /networks/create."""
+    only(exchange)
+    body = bodies.read(bodies.NetworkBody, strict_json.parse(await exchange.whole()))
+    whole = network_body(body)
+    name, whole["Name"] = whole["Name"], gate.prefix + whole["Name"]
+    async with gate.making("network") as labels:
+        whole["Labels"] = {**whole.get("Labels", {}), **labels}
+        answer = await gate.upstream.ask("POST", "/networks/create", body=whole)
+        if answer.ok:
+            gate.journal.add("network", answer.json()["Id"], name)
+    if answer.status == 409:
+        raise Conflict(f"network with name {name} already exists")
+    await pass_on(exchange, answer)
+
+
+async def removed(gate: Gate, exchange: Exchange, name: str) -> None:
+    """DELETE /networks/NAME, which no container has, a stopped one neither.
+
+    The engine lets a network of stopped containers go, and looks for its name again at their start: by then it may be
+    another's.
+    """
+    only(exchange)
+    network = await gate.own.network(name)
+    async with gate.lock:
+        if {network["Id"], network["Name"]} & await _used(gate):
+            raise Conflict(f"network {name} has containers; remove them first, stopped ones too")
+        answer = await gate.upstream.ask("DELETE", f"/networks/{network['Id']}")
+        if answer.ok or answer.status == 404:
+            gate.journal.remove("network", network["Id"])
+    await pass_on(exchange, answer)
+
+
+async def _used(gate: Gate) -> set[str]:
+    """Names and ids of all networks that the build's containers have, whether they run or not."""
+    query = {"all": "1", **of_build(gate.build, {})}
+    used: set[str] = set()
+    for container in (await gate.upstream.ask("GET", "/containers/json", query)).done().json():
+        used.add(container["HostConfig"]["NetworkMode"])
+        for network, endpoint in ((container.get("NetworkSettings") or {}).get("Networks") or {}).items():
+            used |= {network, (endpoint or {}).get("NetworkID") or network}
+    return used
+
+
+async def connected(gate: Gate, exchange: Exchange, name: str) -> None:
+    """POST /networks/NAME/connect."""
+    only(exchange)
+    body = bodies.read(bodies.ConnectBody, strict_json.parse(await exchange.whole()))
+    network, container = await gate.own_network(name), gate.own.container_id(body.Container)
+    links = body.EndpointConfig.Links if body.EndpointConfig else ()
+    named = {each.partition(":")[0] for each in links}
+    known_as = gate.journal.all("container")[container]
+    whole = connect_body(body, container, known_as, {each: gate.own.container_id(each) for each in named})
+    async with gate.lock:
+        gate.see_network(network["Id"])
+        answer = await gate.upstream.ask("POST", f"/networks/{network['Id']}/connect", body=whole)
+    await pass_on(exchange, answer)
+
+
+async def disconnected(gate: Gate, exchange: Exchange, name: str) -> None:
+    """POST /networks/NAME/disconnect."""
+    only(exchange)
+    body = bodies.read(bodies.DisconnectBody, strict_json.parse(await exchange.whole()))
+    network, container = await gate.own_network(name), gate.own.container_id(body.Container)
+    whole = {"Container": container, "Force": body.Force}
+    await pass_on(exchange, await gate.upstream.ask("POST", f"/networks/{network['Id']}/disconnect", body=whole))
+
+
+async def pruned(gate: Gate, exchange: Exchange) -> None:
+    """POST /networks/prune: the build's own that no container has."""
+    if filters(only(exchange, "filters").get("filters", ""), {"label", "until"}):
+        raise Refused("query", "prune takes no filters here")
+    await exchange.nothing()
+    gone = []
+    async with gate.lock:
+        used = {gate.network_name} | await _used(gate)
+        for network in await _found(gate, {"dangling": ["true"]}):
+            free = not {network["Id"], network["Name"]} & used
+            if free and (await gate.upstream.ask("DELETE", f"/networks/{network['Id']}")).ok:
+                gate.journal.remove("network", network["Id"])
+                gone.append(network["Name"])
+    await exchange.answer(200, {"NetworksDeleted": gone})

@@ -1,0 +1,157 @@
+"""Names and ids that a build gives -> its own things by their full ids. What is another's is not there."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from agent import references
+from agent.errors import InvalidRequest, NotFound
+from agent.gate.policy import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.gate.journal import Journal, Kind
+    from agent.gate.policy import GatePolicy
+    from agent.gate.upstream import Upstream
+
+LABEL = "sibling.gate"  # of all that a gate made: the build's id. For people and for removal; the journal says whose.
+_ID = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})")
+
+
+class Own:
+    """Looks them up on the engine. Every method raises NotFound with the words that the engine has for a miss."""
+
+    def __init__(self, upstream: Upstream, journal: Journal, prefix: str, policy: Callable[[], GatePolicy]) -> None:
+        self._upstream = upstream
+        self._journal = journal
+        self._prefix = prefix
+        self._policy = policy
+
+    def container_id(self, name: str) -> str:
+        """The full id of one of the build's containers: by that, by its name, or by the beginning of its id."""
+        found = self.known_id(name)
+        if found is None:
+            raise NotFound(f"No such container: {name}")
+        return found
+
+    def known_id(self, name: str) -> str | None:
+        """The same, or None."""
+        return self._id("container", name.removeprefix("/"))
+
+    async def container(self, name: str) -> dict[str, Any]:
+        """What the engine says of it."""
+        answer = await self._upstream.ask("GET", f"/containers/{self.container_id(name)}/json")
+        if not answer.ok:
+            raise NotFound(f"No such container: {name}")
+        found: dict[str, Any] = answer.json()
+        return found
+
+    async def network(self, name: str) -> dict[str, Any]:
+        """What the engine says of one of the build's networks."""
+        found = self._id("network", name)
+        answer = await self._upstream.ask("GET", f"/networks/{found}") if found else None
+        if answer is None or not answer.ok:
+            raise NotFound(f"network {name} not found")
+        network: dict[str, Any] = answer.json()
+        return network
+
+    def volume_name(self, name: str) -> str | None:
+        """The engine's name of one of the build's volumes: one that it named, or one that has the engine's own name."""
+        return next((each for each in (self._prefix + name, name) if self._journal.has("volume", each)), None)
+
+    async def volume(self, name: str) -> dict[str, Any]:
+        """What the engine says of one of the build's volumes."""
+        own = self.volume_name(name)
+        answer = await self._upstream.ask("GET", f"/volumes/{own}") if own else None
+        if answer is None or not answer.ok:
+            raise NotFound(f"get {name}: no such volume")
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def _id(self, kind: Kind, name: str) -> str | None:
+        """Of things with the same name the newest, since those that the engine removed by itself may still be known."""
+        things = self._journal.all(kind)
+        if name in things:
+            return name
+        newest = reversed(things.items())
+        named = next((each for each, known in newest if known == name), None)
+        begun = [each for each in things if name and each.startswith(name)]
+        return named or (begun[0] if len(begun) == 1 else None)
+
+    async def image(self, name: str) -> dict[str, Any]:
+        """An image that the build may use: its own by name or id, or one that policy names.
+
+        An own name goes before the same one of the engine. An id says nothing of what it is of: it is one of policy's
+        only if one of the names that the engine has for it is.
+        """
+        missing = NotFound(f"No such image: {name}")
+        answer = await self._upstream.ask("GET", f"/images/{self._asked(name)}/json")
+        if not answer.ok:
+            raise missing
+        found: dict[str, Any] = answer.json()
+        named = not _ID.fullmatch(name) and self.allows(name)
+        if not (named or self._journal.has("image", found["Id"]) or any(map(self.allows, found["RepoTags"] or ()))):
+            raise missing
+        return self.shown(found)
+
+    def shown(self, image: dict[str, Any]) -> dict[str, Any]:
+        """The same with the names that it has for this build, and no others."""
+        own = [tag for tag, image_id in self._journal.all("tag").items() if image_id == image["Id"]]
+        theirs = [name for name in image.get("RepoTags") or () if self.allows(name) and name not in own]
+        digests = [name for name in image.get("RepoDigests") or () if self.allows(name)]
+        return {**image, "RepoTags": [*map(familiar, own), *theirs], "RepoDigests": digests}
+
+    def allows(self, name: str) -> bool:
+        """Whether policy lets builds use images of that name. Private names are of images of others, or of ours."""
+        try:
+            reference = references.parse(name)
+        except InvalidRequest:
+            return False
+        return reference.domain != references.PRIVATE and self._policy().may_use(reference)
+
+    def by(self, name: str, image: dict[str, Any]) -> str:
+        """What the engine is to start a container of: the name if it is one of policy's, for people; else the id."""
+        is_shared = not _ID.fullmatch(name) and self.tag_of(name) is None and self.allows(name)
+        return name if is_shared else str(image["Id"])
+
+    def tag_of(self, name: str) -> str | None:
+        """The full reference of an own tag that the name is; None if it is no such."""
+        try:
+            full = str(references.parse(name))
+        except InvalidRequest:
+            return None
+        return full if self._journal.has("tag", full) else None
+
+    def _asked(self, name: str) -> str:
+        """What to ask the engine for: an id, an own tag's image, or the full reference. Raises NotFound."""
+        if _ID.fullmatch(name) and not self._journal.has("tag", f"docker.io/library/{name}:latest"):
+            return name
+        try:
+            full = str(references.parse(name))
+        except InvalidRequest as error:
+            raise NotFound(f"No such image: {name}") from error
+        return self._journal.all("tag").get(full, full)
+
+
+def is_id(name: str) -> bool:
+    """Whether it can be an image's id, or the beginning of one."""
+    return _ID.fullmatch(name) is not None
+
+
+def new_tag(name: str) -> str:
+    """The full reference of a tag that is to be made. Raises InvalidRequest, Refused if it looks like an id."""
+    reference = references.parse(name)
+    if reference.digest is not None:
+        raise InvalidRequest(f"{name!r} names a digest; a tag cannot")
+    if reference.domain == references.PRIVATE:
+        raise Refused("image-name", f"{references.PRIVATE} is for Sibling itself; take another name")
+    if re.fullmatch(r"[0-9a-f]{4,}", name.partition(":")[0]):
+        raise Refused("image-name", f"{name!r} looks like an image id")
+    return str(reference)
+
+
+def familiar(reference: str) -> str:
+    """As Docker shows it: without docker.io and library/ (distribution/reference, FamiliarString)."""
+    return reference.removeprefix("docker.io/").removeprefix("library/")

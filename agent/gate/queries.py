@@ -1,0 +1,44 @@
+"""The query of a request: only keys that are known go on, and each once (see `exchange`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.errors import InvalidRequest
+from agent.gate import strict_json
+from agent.gate.own import LABEL
+from agent.gate.policy import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from agent.gate.exchange import Exchange
+
+
+def only(exchange: Exchange, *names: str) -> dict[str, str]:
+    """Of the query these keys; others, and empty values, are as if they were not there (clients send what is old)."""
+    return {name: value for name, value in exchange.request.query.items() if value and name in names}
+
+
+def filters(text: str, known: Collection[str]) -> dict[str, list[str]]:
+    """Filters as lists, from lists or from maps of what is true, as clients send. Raises InvalidRequest, Refused."""
+    values = strict_json.parse((text or "{}").encode())
+    if not isinstance(values, dict):
+        raise InvalidRequest(f"filters {text[:200]!r} are not understood")
+    if unknown := sorted(set(values) - set(known)):
+        raise Refused("query", f"the filter {unknown[0]!r} is not among those that are taken here")
+    return {name: _texts(name, value) for name, value in values.items()}
+
+
+def of_build(build: str, asked: Mapping[str, list[str]]) -> dict[str, str]:
+    """The query that asks the engine for these filters among what has the build's label."""
+    whole = {**asked, "label": [*asked.get("label", []), f"{LABEL}={build}"]}
+    return {"filters": strict_json.emit(whole).decode()}
+
+
+def _texts(name: str, value: object) -> list[str]:
+    if isinstance(value, dict):
+        value = [each for each, on in value.items() if on is True]
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise InvalidRequest(f"the filter {name!r} is not understood")
+    return value

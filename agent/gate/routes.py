@@ -1,0 +1,111 @@
+"""All that the gate answers, as one table; whatever is not in it is refused. Paths are those of Docker's API."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from agent.errors import InvalidRequest
+from agent.gate import containers, execs, images, networks, system, volumes
+from agent.gate.containers import acting, streaming
+from agent.gate.policy import Refused
+
+if TYPE_CHECKING:
+    from agent.gate.exchange import Exchange
+
+Answer = Callable[..., Awaitable[None]]
+_OLDEST, _NEWEST = 24, 45
+_VERSION = re.compile(r"/v1\.([0-9]{1,3})(?=/)")
+_LOGS = ("follow", "stdout", "stderr", "since", "until", "timestamps", "tail")
+_IMAGE = "([A-Za-z0-9_.:@/\\[\\]-]+)"
+
+_TABLE: list[tuple[str, str, Answer]] = [
+    ("GET", "/_ping", system.ping),
+    ("HEAD", "/_ping", system.ping),
+    ("GET", "/version", system.version),
+    ("GET", "/info", system.info),
+    ("GET", "/events", system.events),
+    ("GET", "/system/df", system.disk_usage),
+    ("GET", f"/distribution/{_IMAGE}/json", images.at_registry),
+    ("GET", "/containers/json", containers.listed),
+    ("POST", "/containers/create", containers.created),
+    ("POST", "/containers/prune", containers.pruned),
+    ("GET", "/containers/([^/]+)/json", containers.inspected),
+    ("GET", "/containers/([^/]+)/top", containers.processes),
+    ("GET", "/containers/([^/]+)/changes", acting("GET", "changes")),
+    ("GET", "/containers/([^/]+)/logs", streaming("logs", *_LOGS)),
+    ("GET", "/containers/([^/]+)/export", streaming("export")),
+    ("GET", "/containers/([^/]+)/stats", streaming("stats", "stream", "one-shot")),
+    ("POST", "/containers/([^/]+)/start", acting("POST", "start", "detachKeys")),
+    ("POST", "/containers/([^/]+)/stop", acting("POST", "stop", "signal", "t")),
+    ("POST", "/containers/([^/]+)/restart", acting("POST", "restart", "signal", "t")),
+    ("POST", "/containers/([^/]+)/kill", acting("POST", "kill", "signal")),
+    ("POST", "/containers/([^/]+)/pause", acting("POST", "pause")),
+    ("POST", "/containers/([^/]+)/unpause", acting("POST", "unpause")),
+    ("POST", "/containers/([^/]+)/resize", acting("POST", "resize", "h", "w")),
+    ("POST", "/containers/([^/]+)/update", containers.updated),
+    ("POST", "/containers/([^/]+)/rename", containers.renamed),
+    ("POST", "/containers/([^/]+)/attach", containers.attached),
+    ("POST", "/containers/([^/]+)/wait", containers.waited),
+    ("DELETE", "/containers/([^/]+)", containers.removed),
+    ("GET", "/containers/([^/]+)/archive", containers.archived),
+    ("HEAD", "/containers/([^/]+)/archive", containers.archived),
+    ("PUT", "/containers/([^/]+)/archive", containers.archived),
+    ("POST", "/containers/([^/]+)/exec", execs.created),
+    ("POST", "/exec/([^/]+)/start", execs.started),
+    ("POST", "/exec/([^/]+)/resize", execs.resized),
+    ("GET", "/exec/([^/]+)/json", execs.inspected),
+    ("GET", "/images/json", images.listed),
+    ("POST", "/images/create", images.brought),
+    ("POST", "/images/prune", images.pruned),
+    ("GET", f"/images/{_IMAGE}/json", images.inspected),
+    ("GET", f"/images/{_IMAGE}/history", images.history),
+    ("GET", "/images/get", images.saved),
+    ("GET", f"/images/{_IMAGE}/get", images.saved),
+    ("POST", "/images/load", images.loaded),
+    ("POST", f"/images/{_IMAGE}/tag", images.tagged),
+    ("POST", f"/images/{_IMAGE}/push", images.pushed),
+    ("DELETE", f"/images/{_IMAGE}", images.removed),
+    ("POST", "/commit", images.committed),
+    ("GET", "/networks", networks.listed),
+    ("POST", "/networks/create", networks.created),
+    ("POST", "/networks/prune", networks.pruned),
+    ("GET", "/networks/([^/]+)", networks.inspected),
+    ("POST", "/networks/([^/]+)/connect", networks.connected),
+    ("POST", "/networks/([^/]+)/disconnect", networks.disconnected),
+    ("DELETE", "/networks/([^/]+)", networks.removed),
+    ("GET", "/volumes", volumes.listed),
+    ("POST", "/volumes/create", volumes.created),
+    ("POST", "/volumes/prune", volumes.pruned),
+    ("GET", "/volumes/([^/]+)", volumes.inspected),
+    ("DELETE", "/volumes/([^/]+)", volumes.removed),
+]
+ROUTES = [(method, re.compile(path), answer) for method, path, answer in _TABLE]
+# What people will ask for, and what there is instead.
+_INSTEAD = {
+    re.compile("/build(/.*)?|/session|/grpc"): "images are built with `sibling image build`, not through this socket",
+    re.compile("/auth"): "a login is sent with the push or pull that needs it",
+}
+
+
+async def answer(gate: Any, exchange: Exchange) -> None:
+    """Answer one request. Raises Refused, NotFound, Conflict, InvalidRequest, EngineError."""
+    method, path = exchange.request.method, _unversioned(exchange.request.path)
+    for allowed, pattern, handler in ROUTES:
+        if method == allowed and (match := pattern.fullmatch(path)):
+            await handler(gate, exchange, *match.groups())
+            return
+    instead = next(
+        (why for pattern, why in _INSTEAD.items() if pattern.fullmatch(path)), "it is not among what is served"
+    )
+    raise Refused("route", f"{method} {path}: {instead}")
+
+
+def _unversioned(path: str) -> str:
+    match = _VERSION.match(path)
+    if match is None:
+        return path
+    if not _OLDEST <= int(match[1]) <= _NEWEST:
+        raise InvalidRequest(f"client version 1.{match[1]} is not served; use 1.{_OLDEST} to 1.{_NEWEST}")
+    return path[match.end() :]

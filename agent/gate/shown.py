@@ -1,0 +1,97 @@
+"""What the build is shown of its things: without the gate's own labels and names, as a socket would show them. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+LABEL_IMAGE = "sibling.gate.image"  # what the build called the image of a container
+_PREFIX = "sibling.gate"
+_BRIDGE = "bridge"
+_PATHS = ("ResolvConfPath", "HostnamePath", "HostsPath", "LogPath")  # of the host
+
+
+@dataclass(frozen=True, slots=True)
+class ShownAs:
+    """The gate's own network, and the workspace's volume and folder in it with its path in the build."""
+
+    network: str
+    volume: str | None
+    subpath: str
+    path: str
+
+
+def labels(given: dict[str, str] | None) -> dict[str, str]:
+    """Without the gate's."""
+    return {name: value for name, value in (given or {}).items() if not name.startswith(_PREFIX)}
+
+
+def container(found: dict[str, Any], shown_as: ShownAs) -> dict[str, Any]:
+    """As GET /containers/NAME/json has it."""
+    config, host, settings = found["Config"], found["HostConfig"], found["NetworkSettings"]
+    image = (config.get("Labels") or {}).get(LABEL_IMAGE, config["Image"])
+    networks = _networks(settings.get("Networks"), shown_as)
+    return {
+        **found,
+        **dict.fromkeys(_PATHS, ""),
+        "GraphDriver": {"Name": found.get("GraphDriver", {}).get("Name", ""), "Data": None},
+        "Config": {**config, "Labels": labels(config.get("Labels")), "Image": image},
+        "HostConfig": {**host, "NetworkMode": _network_name(host["NetworkMode"], shown_as)},
+        "NetworkSettings": {**settings, **_first(networks.get(_BRIDGE)), "Networks": networks},
+        "Mounts": [_mount(each, host.get("Mounts") or (), shown_as) for each in found["Mounts"]],
+    }
+
+
+def listed(found: dict[str, Any], shown_as: ShownAs) -> dict[str, Any]:
+    """As an entry of GET /containers/json."""
+    networks = _networks((found.get("NetworkSettings") or {}).get("Networks"), shown_as)
+    return {
+        **found,
+        "Image": (found.get("Labels") or {}).get(LABEL_IMAGE, found["Image"]),
+        "Labels": labels(found.get("Labels")),
+        "HostConfig": {"NetworkMode": _network_name(found["HostConfig"]["NetworkMode"], shown_as)},
+        "NetworkSettings": {"Networks": networks},
+        "Mounts": [_mount(each, (), shown_as) for each in found.get("Mounts") or ()],
+    }
+
+
+def event(found: dict[str, Any]) -> dict[str, Any]:
+    """As GET /events has it, of a container."""
+    attributes = found["Actor"]["Attributes"]
+    image = attributes.get(LABEL_IMAGE, attributes.get("image", ""))
+    return {**found, "from": image, "Actor": {**found["Actor"], "Attributes": {**labels(attributes), "image": image}}}
+
+
+def network(found: dict[str, Any], shown_as: ShownAs) -> dict[str, Any]:
+    """As GET /networks/NAME has it."""
+    return {**found, "Name": _network_name(found["Name"], shown_as), "Labels": labels(found.get("Labels"))}
+
+
+def volume(found: dict[str, Any]) -> dict[str, Any]:
+    """As GET /volumes/NAME has it."""
+    return {**found, "Labels": labels(found.get("Labels")) or None}
+
+
+def _networks(found: dict[str, Any] | None, shown_as: ShownAs) -> dict[str, Any]:
+    return {_network_name(name, shown_as): value for name, value in (found or {}).items()}
+
+
+def _network_name(name: str, shown_as: ShownAs) -> str:
+    return _BRIDGE if name == shown_as.network else name
+
+
+def _first(endpoint: dict[str, Any] | None) -> dict[str, Any]:
+    """The default bridge's address stands beside the networks as well (Docker API, NetworkSettings)."""
+    names = ("EndpointID", "Gateway", "IPAddress", "IPPrefixLen", "MacAddress")
+    return {} if endpoint is None else {name: endpoint[name] for name in names if name in endpoint}
+
+
+def _mount(found: dict[str, Any], asked: Any, shown_as: ShownAs) -> dict[str, Any]:
+    """A part of the workspace is the bind that the build asked for."""
+    if found["Type"] != "volume" or found.get("Name") != shown_as.volume:
+        return found
+    options = next((each.get("VolumeOptions") or {} for each in asked if each["Target"] == found["Destination"]), {})
+    inside = str(options.get("Subpath", "")).removeprefix(shown_as.subpath).strip("/")
+    source = f"{shown_as.path}/{inside}" if inside else shown_as.path
+    kept = {name: value for name, value in found.items() if name not in {"Name", "Driver"}}
+    return {**kept, "Type": "bind", "Source": source, "Propagation": "rprivate"}

@@ -1,0 +1,205 @@
+"""Requests of our own to the engine: each on a connection of its own, so that none can answer for another."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+import h11
+
+from agent.errors import EngineError, EngineUnavailable
+from agent.gate.exchange import API_VERSION, CHUNK
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from agent.gate.exchange import Exchange
+
+_CONNECT = 10.0  # seconds
+_MAX_ANSWER = 64 * 1024 * 1024  # bytes of an answer that is read as a whole
+Body = bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The engine's whole answer."""
+
+    status: int
+    content: bytes
+
+    @property
+    def ok(self) -> bool:
+        """Whether it did what was asked."""
+        return self.status < 400
+
+    def json(self) -> Any:
+        """Its JSON."""
+        return json.loads(self.content or b"null")
+
+    def done(self) -> Answer:
+        """The same; raises EngineError if it is a refusal."""
+        if not self.ok:
+            raise EngineError(f"the engine refused: {self.message()}")
+        return self
+
+    def message(self) -> str:
+        """What the engine says is wrong."""
+        try:
+            return str(self.json()["message"])
+        except (ValueError, TypeError, KeyError):
+            return self.content.decode("utf-8", "replace").strip() or f"status {self.status}"
+
+
+class Reply:
+    """An answer whose body is still coming."""
+
+    def __init__(self, call: _Call, head: h11.Response | h11.InformationalResponse) -> None:
+        self._call = call
+        self.status = head.status_code
+        self.headers = {name.decode(): value.decode() for name, value in head.headers}
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The body as it comes. Raises EngineUnavailable if it breaks off."""
+        while True:
+            event = await self._call.event()
+            if isinstance(event, h11.Data):
+                yield bytes(event.data)
+            elif isinstance(event, h11.EndOfMessage):
+                return
+            else:
+                raise EngineUnavailable("the engine hung up in the middle of its answer")
+
+    async def whole(self) -> Answer:
+        """All of it. Raises EngineError if it is too long."""
+        data = bytearray()
+        async for piece in self.pieces():
+            data += piece
+            if len(data) > _MAX_ANSWER:
+                raise EngineError("the engine's answer is too long")
+        return Answer(self.status, bytes(data))
+
+    async def tunnel(self, exchange: Exchange, early: bytes) -> None:
+        """Pass raw bytes both ways to the end of the engine's; each side's end goes on to the other."""
+        call, trailing = self._call, self._call.connection.trailing_data[0]
+        call.writer.write(early)
+        exchange.writer.write(trailing)
+        up = asyncio.create_task(_copy(exchange.reader, call.writer))
+        try:
+            await _copy(call.reader, exchange.writer)
+        finally:
+            up.cancel()
+            await asyncio.gather(up, return_exceptions=True)
+
+
+class Upstream:
+    """The engine behind a Unix socket's path or `unix://` URL. Raises EngineUnavailable if it is not there."""
+
+    def __init__(self, host: str) -> None:
+        self._path = host.removeprefix("unix://")
+
+    async def ask(self, method: str, path: str, query: Mapping[str, str] | None = None, body: object = None) -> Answer:
+        """Ask with JSON, and take the whole answer."""
+        content = None if body is None else json.dumps(body).encode()
+        async with self.request(method, path, query, body=content) as reply:
+            return await reply.whole()
+
+    @asynccontextmanager
+    async def request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | Sequence[tuple[str, str]] | None = None,
+        *,
+        body: Body = None,
+        stream: AsyncIterator[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+        upgrade: bool = False,
+    ) -> AsyncIterator[Reply]:
+        """A new request, and its answer while the block lasts. `path` has no version; each part of it is quoted."""
+        try:
+            async with asyncio.timeout(_CONNECT):
+                reader, writer = await asyncio.open_unix_connection(self._path, limit=CHUNK)
+        except (OSError, TimeoutError) as error:
+            raise EngineUnavailable(f"the engine does not answer: {error}") from error
+        call = _Call(reader, writer)
+        target = f"/v{API_VERSION}{quote(path, safe='/:@+')}"
+        fields = {"Host": "docker", "User-Agent": "sibling-gate", **(headers or {})}
+        if upgrade:
+            fields |= {"Connection": "Upgrade", "Upgrade": "tcp"}
+        try:
+            head = await call.send(method, f"{target}?{urlencode(query)}" if query else target, fields, body, stream)
+            yield Reply(call, head)
+        except (OSError, h11.RemoteProtocolError) as error:
+            raise EngineUnavailable(f"the engine hung up: {error}") from error
+        finally:
+            writer.close()
+
+
+class _Call:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+        self.connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=1024 * 1024)
+
+    async def send(
+        self, method: str, target: str, fields: dict[str, str], body: Body, stream: AsyncIterator[bytes] | None
+    ) -> h11.Response | h11.InformationalResponse:
+        if stream is not None:
+            fields["Transfer-Encoding"] = "chunked"
+        elif body is not None or method == "POST":
+            fields |= {"Content-Length": str(len(body or b"")), "Content-Type": "application/json"}
+        await self._write(h11.Request(method=method, target=target, headers=list(fields.items())))
+        if stream is None:
+            await self._write(h11.Data(data=body or b""))
+            await self._write(h11.EndOfMessage())
+            return await self._head()
+        sending = asyncio.create_task(self._pour(stream))
+        try:
+            return await self._head()  # the engine may refuse before it has read all
+        finally:
+            if not sending.done():
+                sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+            if sending.done() and not sending.cancelled() and (error := sending.exception()) is not None:
+                raise error
+
+    async def _pour(self, stream: AsyncIterator[bytes]) -> None:
+        async for piece in stream:
+            await self._write(h11.Data(data=piece))
+        await self._write(h11.EndOfMessage())
+
+    async def _head(self) -> h11.Response | h11.InformationalResponse:
+        while True:
+            event = await self.event()
+            if isinstance(event, h11.Response):
+                return event
+            if isinstance(event, h11.InformationalResponse):
+                if event.status_code == 101:
+                    return event
+            else:
+                raise EngineUnavailable("the engine hung up before its answer")
+
+    async def event(self) -> Any:
+        while (event := self.connection.next_event()) is h11.NEED_DATA:
+            self.connection.receive_data(await self.reader.read(CHUNK))
+        return event
+
+    async def _write(self, event: h11.Event) -> None:
+        if data := self.connection.send(event):
+            self.writer.write(data)
+            await self.writer.drain()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(CHUNK):
+            writer.write(data)
+            await writer.drain()
+        if writer.can_write_eof():
+            writer.write_eof()
+    except OSError:
+        writer.close()  # the one who reads is gone, and the other side learns it by this

@@ -1,0 +1,87 @@
+"""Listening at a path, however deep down it is, and serving who connects."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from pathlib import Path
+
+R = TypeVar("R", bound=asyncio.StreamReader)
+
+
+class Connections(Generic[R]):
+    """Those to one socket, each served by a task of its own until somebody hangs up; then it can be opened again."""
+
+    def __init__(
+        self,
+        serve: Callable[[R, asyncio.StreamWriter], Coroutine[Any, Any, None]],
+        reader: Callable[[], R],
+        most: Callable[[], int] | None = None,
+    ) -> None:
+        """`reader` makes one for each connection; over `most` at once there are none."""
+        self._serve = serve
+        self._reader = reader
+        self._most = most
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody can connect."""
+        return self._server is not None
+
+    async def open(self, listener: socket.socket) -> None:
+        """Serve there."""
+        loop = asyncio.get_running_loop()
+
+        def connected() -> asyncio.StreamReaderProtocol:
+            reader = self._reader()
+            return asyncio.StreamReaderProtocol(reader, lambda _, writer: self._accept(reader, writer))
+
+        self._server = await loop.create_unix_server(connected, sock=listener)
+
+    async def hang_up(self) -> None:
+        """Serve nobody any more."""
+        if self._server is not None:
+            self._server.close()
+        self._server = None
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _accept(self, reader: R, writer: asyncio.StreamWriter) -> None:
+        # Without a server it was just being accepted when somebody hung up.
+        if self._server is None or (self._most is not None and len(self._tasks) >= self._most()):
+            writer.close()
+            return
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def listen(path: Path, mode: int, owner: tuple[int, int] | None = None) -> socket.socket:
+    """A socket bound there in place of what was there, with this mode and `owner`, its uid and gid. Raises OSError.
+
+    By a descriptor, since a path may have 107 bytes (unix(7)), and volumes are deep down. Nobody can connect before
+    mode and owner are right: it listens only when asyncio takes it.
+    """
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        path.unlink(missing_ok=True)
+        listener.bind(f"/proc/self/fd/{folder}/{path.name}")
+        if owner is not None:
+            os.chown(path.name, *owner, dir_fd=folder, follow_symlinks=False)
+        path.chmod(mode)
+    except BaseException:
+        listener.close()
+        raise
+    finally:
+        os.close(folder)
+    return listener
