@@ -1,0 +1,70 @@
+"""A daemon's whole socket for one build, byte for byte: nothing that is sent is looked at."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agent.errors import AgentError
+from agent.unix_socket import Connections
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+_CHUNK = 256 * 1024
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@dataclass(kw_only=True)
+class Relay:
+    """`connect` gives a connection to the daemon, or raises an AgentError, which whoever connected is answered."""
+
+    connect: Callable[[], Awaitable[Connection]]
+
+    def __post_init__(self) -> None:
+        self.connections = Connections(self._serve, asyncio.StreamReader)
+
+    async def close(self) -> None:
+        """Hang up; nothing is left of it."""
+        await self.connections.hang_up()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await self._relay(reader, writer)
+        except AgentError as error:
+            await _refuse(writer, error)
+        except OSError:
+            pass  # one of them hung up
+        finally:
+            writer.close()
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_daemon, to_daemon = await self.connect()
+        upload = asyncio.create_task(_copy(reader, to_daemon))
+        try:
+            await _copy(from_daemon, writer)
+        finally:
+            upload.cancel()
+            await asyncio.gather(upload, return_exceptions=True)
+            to_daemon.close()
+
+
+async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    """All of it, and then its end: the other direction may go on, as when `docker run -i` has read all its input."""
+    while data := await source.read(_CHUNK):
+        target.write(data)
+        await target.drain()
+    if target.can_write_eof():
+        target.write_eof()
+
+
+async def _refuse(writer: asyncio.StreamWriter, error: AgentError) -> None:
+    """Answer whatever is asked, as the daemon words its refusals."""
+    body = json.dumps({"message": f"Sibling: {error}"}).encode()
+    head = f"HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    with suppress(OSError):
+        writer.write(head.encode() + b"Connection: close\r\n\r\n" + body)
+        await writer.drain()

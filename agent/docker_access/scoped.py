@@ -1,0 +1,93 @@
+"""A gate for one build of the service: what its policy is, and what it needs of the data volume."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from agent import build_sockets, grants, toolkit
+from agent.errors import Rejected
+from agent.gate.gate import Gate
+from agent.gate.journal import Journal
+from agent.gate.policy import GatePolicy, Limits, Refused, Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from agent.files.workspace import Workspaces
+    from agent.gate.upstream import Upstream
+    from agent.policy import Place
+    from agent.settings import Settings
+    from agent.tokens import Token
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gates:
+    """Makes them; `folder` is that of their journals."""
+
+    folder: Path
+    upstream: Upstream
+    workspaces: Workspaces
+    settings: Settings
+    place: Place
+
+    def __post_init__(self) -> None:
+        """The folder, for us alone."""
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+
+    def ids(self) -> list[str]:
+        """The builds with a gate of which something may be left. Blocks."""
+        return [file.stem for file in self.folder.iterdir()]
+
+    def gate(
+        self,
+        build_id: str,
+        *,
+        member: str | None = None,
+        connecting: Callable[[], Awaitable[Token]] | None = None,
+        refused: Callable[[Refused], None] = lambda _: None,
+    ) -> Gate:
+        """The build's gate, not open yet; `member` is the build's container. Blocks.
+
+        Raises OSError, ValueError if its journal cannot be read.
+        """
+        sockets = f"{self.place.volume_dir}/{build_sockets.FOLDER}"
+        return Gate(
+            build=build_id,
+            policy=self._policy(),
+            upstream=self.upstream,
+            journal=Journal(self.folder / f"{build_id}.journal"),
+            socket={"Type": "bind", "Source": f"{sockets}/{build_id}/{build_sockets.DOCKER_NAME}"},
+            folder=self.workspaces.path(build_id),
+            member=member,
+            refused=refused,
+            admit=connecting and partial(self._admit, connecting),
+        )
+
+    async def _admit(self, connecting: Callable[[], Awaitable[Token]], gate: Gate) -> None:
+        """Complete it: with what its job may push, and with its workspace as a volume of the build's alone.
+
+        A part of the data volume would be no border: the engine follows links from one part of a volume to another.
+        """
+        try:
+            caller = await connecting()
+        except Rejected as error:
+            raise Refused(error.rule, str(error)) from error
+        push = [pattern for pattern, _ in grants.push_patterns(caller, self.settings.grants)]
+        gate.policy = gate.policy.model_copy(update={"push": tuple(push)})
+        volume = await gate.bind_workspace(f"{self.place.volume_dir}/workspaces/{gate.build}")
+        gate.workspace = Workspace(path=toolkit.WORKSPACE, volume=volume)
+
+    def _policy(self) -> GatePolicy:
+        docker = self.settings.docker
+        allowed = self.settings.builds.allowed_images if docker.images is None else docker.images
+        return GatePolicy(
+            pull=tuple(allowed),
+            limits=Limits(
+                memory=min(docker.memory, self.place.memory),
+                cpus=min(docker.cpus, self.place.cpus),
+                **docker.model_dump(exclude={"images", "memory", "cpus"}),
+            ),
+        )
