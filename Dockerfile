@@ -1,4 +1,5 @@
-# Sibling's own image: the service, git and ssh for git sources, and the busybox and the Java that toolkits are made from.
+# Sibling's own image: the service, git and ssh for git sources, buildx for images, and the busybox, the Java and the Python
+# that toolkits are made from.
 #
 #   BASE           any Debian from 12 on that has python3 3.11 or newer and ca-certificates
 #   secret ca      certificates to trust instead of the base's, where a proxy on the way has its own; may be left out
@@ -40,6 +41,26 @@ RUN /pip/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /wheel
     && /pip/bin/pip --python /opt/sibling-service/venv/bin/python install --quiet --no-deps --no-index /wheel/*.whl
 
 
+# Debian has buildx from 13 on; it needs nothing else of that release. It is given the capability by which the service uses
+# the engine's socket and reads the files of any user.
+FROM ${BASE} AS buildx
+
+RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
+    . /etc/os-release \
+    && apt-get -qq update \
+    && apt-get -qq install --yes --no-install-recommends libcap2-bin >/dev/null \
+    && if [ -z "$(apt-cache search --names-only '^docker-buildx$')" ]; then \
+        find /etc/apt/sources.list /etc/apt/sources.list.d -type f -exec sed -i "s/$VERSION_CODENAME/trixie/g" {} + \
+        && apt-get -qq update; \
+    fi \
+    && cd /tmp \
+    && apt-get -qq download docker-buildx \
+    && dpkg -x docker-buildx_*.deb unpacked \
+    && mkdir -p /opt/sibling-service/venv/bin \
+    && cp unpacked/usr/libexec/docker/cli-plugins/docker-buildx /opt/sibling-service/venv/bin/ \
+    && setcap cap_dac_override=ep /opt/sibling-service/venv/bin/docker-buildx
+
+
 # What Jenkins agents run on, by the same recipe as outside of an image. Its classes are archived where it is installed, which
 # takes a second and saves 14 MB here.
 FROM ${BASE} AS java
@@ -69,6 +90,7 @@ RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     && install --directory --owner=sibling --group=sibling --mode=0711 /var/lib/sibling
 
 COPY --from=java /opt/sibling-service /opt/sibling-service
+COPY --from=buildx /opt/sibling-service /opt/sibling-service
 COPY --from=build /opt/sibling-service /opt/sibling-service
 
 ENV PATH=/opt/sibling-service/venv/bin:$PATH \

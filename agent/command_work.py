@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from agent import outcomes, policy, toolkit
-from agent.builds import Artifact, BuildRequest, BuildState, Outcome, Reason, Result
+from agent.builds import Artifact, BuildState, Outcome, Reason, Result
 from agent.changes import within
 from agent.errors import AgentError
+from agent.images import hooks
+from agent.requests import HookRequest
 from agent.threads import in_thread
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from agent.files.artifacts import Artifacts
     from agent.files.workspace import Workspaces
     from agent.policy import Place
+    from agent.requests import BuildRequest
     from agent.settings import Settings
     from agent.work import Halt, Held
 
@@ -61,7 +64,9 @@ class CommandWork:
         return toolkit.task(self._request, self._held.secrets)
 
     def furnish(self) -> None:
-        """Nothing: preparation has brought the source."""
+        """A hook's login; preparation has brought the source."""
+        if isinstance(self._request, HookRequest):
+            hooks.furnish(self._commands.workspaces.path(self._held.build.id), self._held.secrets)
 
     async def attend(self, started: float, halt: Halt) -> None:
         """Stop the container when someone asks for it, or at the timeout."""

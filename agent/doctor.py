@@ -15,12 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import requests
+
 from agent import busybox, data_volume
 from agent.agents.permissions import probe_name
 from agent.build_store.database import newest_revision
 from agent.engine import LABEL_ROLE
-from agent.errors import AgentError, EngineUnavailable, InvalidSettings
+from agent.errors import AgentError, EngineUnavailable, InvalidSettings, root_cause
 from agent.host import read_host
+from agent.images.buildx import find_buildx
+from agent.registries import Registries
+from agent.threads import in_thread
 from agent.tokens import TokenFile
 from agent.toolkit import java
 
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
     from agent.controller import Controller, Permission
     from agent.engine import Engine, EngineInfo
     from agent.settings import QueueSettings, Settings
+    from agent.settings.registries import RegistrySettings
 
 _SOCKET_TIMEOUT = 5.0
 
@@ -48,7 +54,8 @@ async def examine(
     settings: Settings, engine_factory: Callable[[], Engine], controller: Controller | None = None
 ) -> list[Finding]:
     """Look at everything that the service needs; what cannot be looked at for want of another thing is left out."""
-    findings = [_settings(settings), _tokens(settings.auth.token_file), _busybox(), _git()]
+    findings = [_settings(settings), _tokens(settings.auth.token_file), _busybox(), _git(), _buildx(settings)]
+    findings += await _registries(settings)
     findings.append(_socket(Path(settings.engine.host.removeprefix("unix://"))))
     if findings[-1].ok:
         engine = engine_factory()
@@ -95,7 +102,10 @@ async def _examine_engine(engine: Engine, settings: Settings) -> list[Finding]:
         return [_wrong("engine", str(error), "See its log, `journalctl -u docker`; `systemctl restart docker`.")]
     except AgentError as error:
         return [_wrong("engine", str(error))]
-    findings = [*_engine(info, settings.engine.runtime), await _network(engine, settings.engine.network)]
+    findings = [
+        *_engine(info, settings.engine.runtime, settings.images.cgroup_parent),
+        await _network(engine, settings.engine.network),
+    ]
     try:
         volume = await data_volume.locate(engine, settings.data)
     except AgentError as error:
@@ -134,6 +144,49 @@ def _git() -> Finding:
     return _fine("git", path)
 
 
+def _buildx(settings: Settings) -> Finding:
+    program = find_buildx(settings.images.buildx)
+    if program is None:
+        cure = "`apt-get install docker-buildx` (Debian 13), or name the program in images.buildx."
+        return _wrong("buildx", "There is no docker-buildx, so no images can be built.", cure)
+    return _fine("buildx", str(program))
+
+
+async def _registries(settings: Settings) -> list[Finding]:
+    registries, findings = Registries(settings.registries), []
+    for name, table in settings.registries.items():
+        try:
+            login = await registries.login(table.host)
+        except InvalidSettings as error:
+            findings.append(_wrong(f"registry {name}", str(error)))
+            continue
+        who = "without a login" if login is None else f"as {login.username}"
+        fault = await in_thread(_registry_fault, table)
+        if fault is None:
+            findings.append(_fine(f"registry {name}", f"{table.host} answers; {who}"))
+        else:
+            cure = "See registries.NAME.ca_file and insecure; the engine needs its own, /etc/docker/certs.d."
+            findings.append(_wrong(f"registry {name}", f"{table.host}: {fault}.", cure))
+    return findings
+
+
+def _registry_fault(table: RegistrySettings) -> str | None:
+    """Why it does not answer to us, or None; any answer at /v2/ will do (OCI distribution, 'Endpoints', end-1)."""
+    host = "registry-1.docker.io" if table.host == "docker.io" else table.host
+    name, _, port = host.partition(":")
+    try:
+        if table.insecure:  # nothing that it says could be believed
+            socket.create_connection((name, int(port or 443)), _SOCKET_TIMEOUT).close()
+            return None
+        with requests.Session() as session:
+            session.trust_env = False  # or a .netrc would be asked for its login
+            verify: bool | str = str(table.ca_file) if table.ca_file else True
+            session.get(f"https://{host}/v2/", timeout=_SOCKET_TIMEOUT, verify=verify, allow_redirects=False)
+    except (requests.RequestException, OSError) as error:
+        return str(root_cause(error))
+    return None
+
+
 def _socket(path: Path) -> Finding:
     try:
         with socket.socket(socket.AF_UNIX) as connection:
@@ -163,12 +216,19 @@ def _permission_cure(path: Path) -> str:
     return f"Let this user into group {group}: `usermod -aG {name} USER`; for a container, add `--group-add {group}`."
 
 
-def _engine(info: EngineInfo, runtime: str | None) -> Iterator[Finding]:
+def _engine(info: EngineInfo, runtime: str | None, cgroup_parent: str | None) -> Iterator[Finding]:
     yield _fine("engine", f"Docker {info.version}, API {info.api_version}, on {info.os}, {info.storage_driver}")
     if info.has_init:
         yield _fine("init", "docker-init is there")
     else:
         yield _wrong("init", "The engine has no docker-init, which builds run under.", "`apt-get install tini`")
+    if info.cgroup_driver == "cgroupfs" or cgroup_parent is not None:
+        yield _fine("limits", f"RUN steps of image builds are limited in {cgroup_parent or 'control groups of ours'}")
+    else:
+        detail = "The engine's cgroup driver is systemd, so nothing limits the RUN steps of image builds."
+        yield _wrong(
+            "limits", detail, "Make a slice with MemoryMax= and CPUQuota=, and name it in images.cgroup_parent."
+        )
     if runtime is not None and runtime not in info.runtimes:
         detail = f"The engine knows no runtime {runtime}, only {', '.join(info.runtimes)}."
         yield _wrong("runtime", detail, "Set engine.runtime, or add it to the engine's /etc/docker/daemon.json.")

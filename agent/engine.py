@@ -15,12 +15,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from agent.registries import Login
 
 # Labels on every object that Sibling makes.
 LABEL_SERVICE = "sibling.service"
 LABEL_BUILD = "sibling.build"
 LABEL_ROLE = "sibling.role"
+
+
+def container_name(build_id: str) -> str:
+    """The one name that a build's container has, and an agent's node: whoever comes after a crash finds it by that."""
+    return f"sibling-{build_id}"
 
 
 class Stream(IntEnum):
@@ -80,10 +88,11 @@ class ContainerSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Image:
-    """An image on the engine: its id, and the user it names, as written there."""
+    """An image on the engine: its id, the user it names, as written there, and the bytes of its files."""
 
     id: str
     user: str
+    size: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,6 +128,7 @@ class EngineInfo:
     memory: int
     storage_driver: str
     has_init: bool
+    cgroup_driver: str = "cgroupfs"  # or systemd
     runtimes: Sequence[str] = field(default_factory=tuple)
     warnings: Sequence[str] = field(default_factory=tuple)
 
@@ -165,8 +175,20 @@ class Engine(Protocol):
     async def ensure_image(self, reference: str, archive: bytes) -> None:
         """Make an image of this name out of a tar of its files, unless the engine has one of that name."""
 
-    async def pull(self, reference: str, progress: Callable[[str], None]) -> None:
+    async def pull(self, reference: str, progress: Callable[[str], None], login: Login | None = None) -> None:
         """Pull it, calling `progress` with a line now and then. Raises ImageUnavailable with the registry's words."""
+
+    async def push(self, reference: str, progress: Callable[[str], None], login: Login | None = None) -> str:
+        """Push the image of this tag; returns the digest of the manifest that the registry has. Raises PushFailed."""
+
+    async def tag(self, image: str, reference: str) -> None:
+        """Give an image one more name, which may have been another's. Raises ImageUnavailable if there is no such."""
+
+    async def untag(self, reference: str) -> None:
+        """Take a name from its image, and remove that if it was the last. Does nothing if there is none."""
+
+    async def tags(self, folder: str) -> Sequence[str]:
+        """All references on the engine right below this, a domain with or without the beginning of a path."""
 
     async def create(self, name: str, spec: ContainerSpec) -> str:
         """Create a container and return its id. Raises ContainerExists, ImageUnavailable."""
@@ -180,6 +202,9 @@ class Engine(Protocol):
     async def write_file(self, container: str, path: str, content: bytes, mode: int) -> None:
         """Write a file, owned by root, into a container's own file system, started or not."""
 
+    async def make_link(self, container: str, path: str, target: str) -> None:
+        """Make a symbolic link in a container's own file system, started or not; missing parents are made."""
+
     async def attach(self, container: str, stdin: bytes) -> OutputStream:
         """Attach before the start; `stdin`, at most 200 kB, is all that it will ever read there, even if we die."""
 
@@ -191,6 +216,9 @@ class Engine(Protocol):
 
     async def wait(self, container: str) -> ExitStatus:
         """Wait for its end, however long that takes."""
+
+    async def limit(self, container: str, *, cpus: float, memory: int) -> None:
+        """Give a container other limits while it runs; `memory` is bytes."""
 
     async def stop(self, container: str, grace: float) -> None:
         """TERM, then KILL after `grace` seconds; returns when it has ended."""

@@ -8,12 +8,15 @@ AgentError
  │   ├─ StartBeyondEnd      an offset that the log does not have yet
  │   └─ InvalidSettings     a setting is wrong; names the file's line and what is allowed
  ├─ NotFound                no such build, source, artifact or token
+ ├─ InvalidIdToken          an id token proves nothing: expired, meant for others, not signed by its issuer
  ├─ Conflict                the state of things forbids it, such as an idempotency key used for another request
  ├─ StaleClaim              the build was claimed anew or finished by another; the holder must let go of it
  ├─ Unavailable             cannot be accepted now, such as a full queue or a draining service; try again later
  ├─ StoreUnavailable        the build store cannot be opened, read or written
  ├─ LogFailed               a build's log could not be written
  ├─ SourceFailed            the build's source could not be brought into its workspace
+ ├─ BuildStepFailed         a step of an image's build failed, or its Dockerfile is wrong
+ ├─ HookFailed              an image was pushed, but a hook that must succeed after it did not
  ├─ ControllerError         the controller (Jenkins) could not do what was asked
  │   ├─ ControllerUnavailable  no answer, or none of Jenkins': it is down, starting or cut off
  │   ├─ ControllerRefused   it does not let us: a wrong token, or a missing permission
@@ -22,6 +25,7 @@ AgentError
  └─ EngineError             the engine could not do what was asked
      ├─ EngineUnavailable   no answer: it is down, starting or cut off
      ├─ ImageUnavailable    the image is not there and could not be pulled, or must not be
+     ├─ PushFailed          a registry did not take an image
      ├─ ContainerNotFound   no such container
      └─ ContainerExists     the name is taken
 
@@ -72,6 +76,10 @@ class NotFound(AgentError):
     """No such build, source, artifact or token."""
 
 
+class InvalidIdToken(AgentError):
+    """An id token proves nothing. `str()` says what is wrong with it, and holds nothing of it."""
+
+
 class Conflict(AgentError):
     """The state of things forbids it."""
 
@@ -98,6 +106,14 @@ class LogFailed(AgentError):
 
 class SourceFailed(AgentError):
     """The build's source could not be brought into its workspace."""
+
+
+class BuildStepFailed(AgentError):
+    """A step of an image's build failed, or its Dockerfile is wrong; `str()` carries the builder's own words."""
+
+
+class HookFailed(AgentError):
+    """An image was pushed, but a hook that must succeed after it did not."""
 
 
 class ControllerError(AgentError):
@@ -130,6 +146,14 @@ class EngineUnavailable(EngineError):
 
 class ImageUnavailable(EngineError):
     """The image is not on the engine and could not be pulled, or must not be."""
+
+
+class PushFailed(EngineError):
+    """A registry did not take an image. `denied` tells that it refused, so that trying again is of no use."""
+
+    def __init__(self, message: str, *, denied: bool) -> None:
+        super().__init__(message)
+        self.denied = denied
 
 
 class ContainerNotFound(EngineError):

@@ -14,8 +14,8 @@ from functools import reduce
 from operator import eq
 from typing import TYPE_CHECKING, Final
 
-from agent.builds import parse_size
 from agent.errors import InvalidRequest
+from agent.fields import DOCKER_LEVELS, DockerLevel, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -35,7 +35,7 @@ _WRITTEN = str.maketrans({"\\": r"\\", '"': r"\""} | {meant: f"\\{letter}" for l
 # LabelAtom.needsEscape, and both quotes, which Jenkins forgets and then cannot read itself.
 _PLAIN = re.compile(r"(?!\.{1,2}\Z)[^\x00-\x20\x7f-\x9f()?*/\\%!@#$^&|<>\[\]:;\"']+")
 _NUMBER = re.compile(r"[0-9]{1,4}(?:\.[0-9]{1,3})?")
-_KEYS = ("cpus", "memory", "run")
+_KEYS = ("cpus", "memory", "docker", "run")
 _EXAMPLE = "image=maven:3,cpus=2,memory=4g"
 _END = ""
 _OPERATORS: dict[str, Callable[[bool, bool], bool]] = {  # from the loosest on
@@ -127,6 +127,7 @@ class ImageLabel:
     image: str
     cpus: float | None = None
     memory: int | None = None
+    docker: DockerLevel = "none"
     run: str | None = None
 
 
@@ -164,6 +165,7 @@ def parse_image(atom: str) -> ImageLabel | None:
         image=image,
         cpus=_cpus(atom, options["cpus"]) if "cpus" in options else None,
         memory=_memory(atom, options["memory"]) if "memory" in options else None,
+        docker=_docker(atom, options["docker"]) if "docker" in options else "none",
         run=options.get("run"),
     )
 
@@ -252,7 +254,9 @@ def _options(atom: str, rest: list[str]) -> dict[str, str]:
     for part in rest:
         key, _, value = part.partition("=")
         if key not in _KEYS or not value:
-            raise InvalidRequest(f"label {atom!r}: {part!r} is none of cpus=, memory= and run=, as in {_EXAMPLE}")
+            raise InvalidRequest(
+                f"label {atom!r}: {part!r} is none of cpus=, memory=, docker= and run=, as in {_EXAMPLE}"
+            )
         if key in options:
             raise InvalidRequest(f"label {atom!r} gives {key}= twice")
         options[key] = value
@@ -263,6 +267,13 @@ def _cpus(atom: str, text: str) -> float:
     if not _NUMBER.fullmatch(text) or float(text) == 0:
         raise InvalidRequest(f"label {atom!r}: cpus={text} is no number of CPUs; write it as cpus=2 or cpus=0.5")
     return float(text)
+
+
+def _docker(atom: str, text: str) -> DockerLevel:
+    level = next((level for level in DOCKER_LEVELS if level == text), None)
+    if level is None:
+        raise InvalidRequest(f"label {atom!r}: docker={text} is none of {', '.join(DOCKER_LEVELS)}")
+    return level
 
 
 def _memory(atom: str, text: str) -> int:

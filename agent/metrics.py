@@ -42,9 +42,28 @@ class Metrics:
             "sibling_reaped", "Leftovers that the reaper removed, by kind.", ("kind",), registry=self.registry
         )
 
+        self._image_steps = Counter(
+            "sibling_image_steps",
+            "Steps of image builds, by whether the cache had them.",
+            ("cached",),
+            registry=self.registry,
+        )
+        self._pushes = Counter("sibling_image_pushes", "Tags that registries took.", registry=self.registry)
         self.second_builds = Counter(
             "sibling_agent_second_builds",
             "Builds that came to an agent which had run one already.",
+            registry=self.registry,
+        )
+        self.docker = Counter(
+            "sibling_docker_access",
+            "Docker sockets that builds were given, by level.",
+            ("level",),
+            registry=self.registry,
+        )
+        self.gate_refusals = Counter(
+            "sibling_gate_refusals",
+            "What builds asked of Docker and did not get, by rule.",
+            ("rule",),
             registry=self.registry,
         )
         self.cancelled_items = Counter(
@@ -60,6 +79,10 @@ class Metrics:
             self._builds.labels(build.outcome.result, build.outcome.reason or "").inc()
         for phase, seconds in build.phases.items():
             self._phases.labels(phase).observe(seconds)
+        if build.image is not None:
+            for step in build.image.steps:
+                self._image_steps.labels(str(step.cached).lower()).inc()
+            self._pushes.inc(len(build.image.pushed))
 
     def render(
         self,

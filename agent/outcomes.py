@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.builds import Outcome, Reason, Result
-from agent.errors import AgentError, ControllerError, EngineError, ImageUnavailable, Rejected, SourceFailed
+from agent.errors import (
+    AgentError,
+    BuildStepFailed,
+    ControllerError,
+    EngineError,
+    HookFailed,
+    ImageUnavailable,
+    PushFailed,
+    Rejected,
+    SourceFailed,
+)
 
 if TYPE_CHECKING:
     from agent.engine import ExitStatus
@@ -44,6 +54,12 @@ def failed(error: AgentError, *, ran: bool) -> Outcome:
     """We could not take it to its end. NOT_BUILT if its command never ran, so that nobody looks for the fault in it."""
     if isinstance(error, SourceFailed):
         reason = Reason.SOURCE
+    elif isinstance(error, BuildStepFailed):
+        return Outcome(result=Result.FAILURE, reason=Reason.STEP, message=str(error), exit_code=1)
+    elif isinstance(error, PushFailed):
+        reason = Reason.PUSH
+    elif isinstance(error, HookFailed):
+        reason = Reason.HOOK
     elif isinstance(error, ImageUnavailable):
         reason = Reason.IMAGE
     elif isinstance(error, EngineError):
@@ -55,6 +71,11 @@ def failed(error: AgentError, *, ran: bool) -> Outcome:
     else:
         reason = Reason.INTERNAL
     return Outcome(result=Result.FAILURE if ran else Result.NOT_BUILT, reason=reason, message=str(error))
+
+
+def fault(error: Exception) -> Outcome:
+    """A fault of ours must end as the build's result, with its trace in the service's log, not as a stuck build."""
+    return Outcome(result=Result.FAILURE, reason=Reason.INTERNAL, message=f"a fault in Sibling: {error!r}")
 
 
 def _exit_message(code: int) -> str:

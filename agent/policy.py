@@ -8,14 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent import references, toolkit
-from agent.builds import AgentRequest
+from agent import build_sockets, references, toolkit
 from agent.engine import LABEL_BUILD, LABEL_ROLE, LABEL_SERVICE, ContainerSpec, Mount
 from agent.errors import Rejected
+from agent.requests import AgentRequest, BuildRequest, HookRequest
 
 if TYPE_CHECKING:
-    from agent.builds import Build, ContainerRequest
+    from agent.builds import Build
+    from agent.requests import ContainerRequest, Request
     from agent.settings import BuildSettings
+    from agent.settings.images import ImageSettings
 
 # What apt, dpkg, apk, dnf and pip need to install as root, and no more: no NET_RAW, MKNOD, SYS_CHROOT or AUDIT_WRITE.
 CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETFCAP", "SETGID", "SETUID")
@@ -40,6 +42,7 @@ class Place:
 
     service_id: str
     volume: str
+    volume_dir: str  # where the engine's host has the volume
     toolkit: str
     network: str
     runtime: str | None
@@ -68,7 +71,12 @@ def limits(request: ContainerRequest, settings: BuildSettings, place: Place) -> 
 def image(request: ContainerRequest, settings: BuildSettings) -> str:
     """The image's full reference. Raises InvalidRequest if it is none, Rejected if no pattern allows it."""
     reference = references.parse(request.image)
-    if not any(references.matches(reference, pattern) for pattern in settings.allowed_images):
+    if isinstance(request, HookRequest):
+        return str(reference)  # the settings name it: `allowed_images` is about what callers may name
+    if reference.domain == references.PRIVATE and isinstance(request, BuildRequest):
+        return str(reference)  # of whoever asks; that was seen to when the build was admitted
+    allowed_images = () if reference.domain == references.PRIVATE else settings.allowed_images
+    if not any(references.matches(reference, pattern) for pattern in allowed_images):
         allowed = ", ".join(settings.allowed_images) or "none at all"
         raise Rejected("builds.allowed_images", f"image {reference} is not allowed here; allowed: {allowed}")
     return str(reference)
@@ -91,7 +99,7 @@ def agent_spec(build: Build, settings: BuildSettings, place: Place, toolkit_path
 def _spec(
     build: Build, settings: BuildSettings, place: Place, *, role: str, toolkit_path: str, network: str
 ) -> ContainerSpec:
-    request = build.request
+    request = build.container
     allowed = limits(request, settings, place)
     return ContainerSpec(
         image=image(request, settings),
@@ -105,6 +113,12 @@ def _spec(
         mounts=(
             Mount(volume=place.volume, subpath=f"workspaces/{build.id}", target=toolkit.WORKSPACE),
             Mount(volume=place.volume, subpath=toolkit_path, target=toolkit.TARGET, read_only=True),
+            Mount(
+                volume=place.volume,
+                subpath=f"{build_sockets.FOLDER}/{build.id}",
+                target=build_sockets.TARGET,
+                read_only=True,
+            ),
             *_caches(request, place),
         ),
         tmpfs={"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={settings.tmp_size}"},  # noqa: S108 - the container's own
@@ -118,12 +132,24 @@ def _spec(
     )
 
 
+def image_limits(request: Request, settings: ImageSettings, place: Place) -> Limits:
+    """The limits of an image build's RUN steps, and its timeout. Raises Rejected over a maximum."""
+    most_cpus, most_memory = min(settings.max_cpus, place.cpus), min(settings.max_memory, place.memory)
+    return Limits(
+        cpus=_limit("cpus", request.cpus, min(settings.cpus, most_cpus), most_cpus, section="images"),
+        memory=int(_limit("memory", request.memory, min(settings.memory, most_memory), most_memory, section="images")),
+        pids=0,
+        shm_size=0,
+        timeout=_limit("timeout", request.timeout, settings.timeout, settings.max_timeout, section="images"),
+    )
+
+
 def _caches(request: ContainerRequest, place: Place) -> list[Mount]:
     named = request.caches if isinstance(request, AgentRequest) else {}
     return [Mount(volume=place.volume, subpath=f"caches/{name}", target=target) for name, target in named.items()]
 
 
-def _limit(name: str, asked: float | None, default: float, most: float) -> float:
+def _limit(name: str, asked: float | None, default: float, most: float, section: str = "builds") -> float:
     if asked is not None and asked > most:
-        raise Rejected(f"builds.max_{name}", f"{name} {asked:g} is over the {most:g} that a build may have here")
+        raise Rejected(f"{section}.max_{name}", f"{name} {asked:g} is over the {most:g} that a build may have here")
     return default if asked is None else asked

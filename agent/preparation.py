@@ -11,19 +11,21 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from agent import toolkit, users
-from agent.builds import GIT_PASSWORD, Build, BuildRequest, GitSource, UploadedSource
+from agent import references, toolkit, users
 from agent.errors import ImageUnavailable, InvalidRequest, NotFound, SourceFailed
 from agent.files import archive, git_source
+from agent.requests import GIT_PASSWORD, BuildRequest, GitSource, UploadedSource
 from agent.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from agent.builds import Build
     from agent.engine import Engine, Image
     from agent.files.sources import Sources
     from agent.files.workspace import Workspaces
     from agent.phases import Phases
+    from agent.registries import Registries
     from agent.settings import SourceSettings
     from agent.stop import Stop
     from agent.users import User
@@ -39,6 +41,7 @@ class Preparation:
     workspaces: Workspaces
     sources: Sources
     settings: SourceSettings
+    registries: Registries
     _users: dict[tuple[str, str], tuple[User | None, str]] = field(default_factory=dict)
     _shells: dict[str, bool] = field(default_factory=dict)  # whether an image has the shell of freestyle jobs
 
@@ -65,7 +68,7 @@ class Preparation:
 
     async def give_to_user(self, build: Build, container: str, image: Image) -> None:
         """Make the workspace the user's own, and let a bare uid find itself in /etc/passwd."""
-        name = build.request.user or image.user
+        name = build.container.user or image.user
         if users.is_root(name):
             if os.geteuid() != 0:  # or git in the build would call the workspace's owner dubious
                 await in_thread(self.workspaces.give_to, build.id, 0, 0)
@@ -125,21 +128,33 @@ class Preparation:
     async def _image(
         self, build: Build, reference: str, stop: Stop, phases: Phases, note: Callable[[str], None]
     ) -> Image:
-        pull = build.request.pull
-        image = None if pull == "always" else await self.engine.image(reference)
+        pull = build.container.pull
+        private = references.parse(reference).domain == references.PRIVATE  # which no registry has
+        image = await self.engine.image(reference) if private or pull != "always" else None
         if image is not None:
             return image
+        if private:
+            raise ImageUnavailable(f"image {reference} is not kept any more (images.keep); build it again")
         if pull == "never":
             raise ImageUnavailable(f"image {reference} is not on the engine, and the build says never to pull it")
         stop.check()
         start = time.perf_counter()
         with phases("pull"):
-            await stop.or_else(self.engine.pull(reference, note))
+            await stop.or_else(self._pull(reference, note))
         image = await self.engine.image(reference)
         if image is None:
             raise ImageUnavailable(f"image {reference} was pulled, but the engine does not have it")
         note(f"pulled {reference} in {time.perf_counter() - start:.1f} s")
         return image
+
+    async def _pull(self, reference: str, note: Callable[[str], None]) -> None:
+        """Pull it, from its registry's mirror if that has one; under a digest it is known by its own registry alone."""
+        parsed = references.parse(reference)
+        mirrored = None if parsed.digest else self.registries.mirrored(parsed)
+        source = references.parse(mirrored or reference)
+        await self.engine.pull(str(source), note, await self.registries.login(source.domain))
+        if mirrored is not None:
+            await self.engine.tag(str(source), reference)
 
     async def _user(self, name: str, container: str, image: Image) -> tuple[User | None, str]:
         key = (image.id, name)

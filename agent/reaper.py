@@ -10,19 +10,22 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent.builds import BuildRequest, UploadedSource
 from agent.engine import LABEL_BUILD, LABEL_SERVICE
+from agent.requests import BuildRequest, ImageBuildRequest, Request, UploadedSource
 from agent.threads import in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Awaitable, Callable, Collection
 
     from agent.build_log.logs import BuildLogs
+    from agent.build_sockets import BuildSockets
     from agent.build_store import BuildStore
+    from agent.docker_access.access import DockerAccess
     from agent.engine import Engine
     from agent.files.artifacts import Artifacts
     from agent.files.sources import Sources
     from agent.files.workspace import Workspaces
+    from agent.images.keeper import Keeper
     from agent.metrics import Metrics
     from agent.settings import RetentionSettings
 
@@ -37,18 +40,38 @@ class Reaper:
     store: BuildStore
     logs: BuildLogs
     workspaces: Workspaces
+    sockets: BuildSockets
+    docker: DockerAccess
     sources: Sources
     artifacts: Artifacts
     metrics: Metrics
     retention: RetentionSettings
+    keeper: Keeper
     service_id: str
     running: Callable[[], Collection[str]]
+    cancel: Callable[[str], Awaitable[object]]
 
     async def look(self) -> None:
         """One look over everything. Raises EngineError if the engine does not answer; the files are done first."""
         await in_thread(self._delete_old)
         await in_thread(self._clean_files)
+        await self._clean_sockets()
+        await self._cancel_orphans()
         await self._clean_containers()
+        await self.docker.look(await in_thread(self._alive))
+        await self.keeper.look()
+
+    async def _clean_sockets(self) -> None:
+        there = await in_thread(self.sockets.ids)
+        alive = await in_thread(self._alive)
+        for build_id in there:
+            if build_id not in alive:
+                await self.sockets.remove(build_id)
+
+    async def _cancel_orphans(self) -> None:
+        """What a build asked for from inside ends with it, also if we were killed in between."""
+        for build in await in_thread(self.store.orphans):
+            await self.cancel(build.id)
 
     async def _clean_containers(self) -> None:
         containers = await self.engine.list({LABEL_SERVICE: self.service_id})
@@ -85,6 +108,11 @@ class Reaper:
         return {build.id for build in self.store.running()} | set(self.running())
 
     def _sources_in_use(self) -> set[str]:
-        requests = (build.request for build in self.store.unfinished())
-        sources = (request.source for request in requests if isinstance(request, BuildRequest))
+        sources = [_source_of(build.request) for build in self.store.unfinished()]
         return {source.id for source in sources if isinstance(source, UploadedSource)}
+
+
+def _source_of(request: Request) -> object:
+    if isinstance(request, ImageBuildRequest):
+        return request.context
+    return request.source if isinstance(request, BuildRequest) else None

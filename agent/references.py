@@ -2,6 +2,8 @@
 
 The grammar is that of distribution/reference: `[domain/]path[:tag][@digest]`, where the first part is a domain only if
 it holds a dot or a colon, or is `localhost`; everything else is on docker.io, and one bare word below `library/`.
+What is full stays the same when it is read again, so that nobody after us reads another name. A port is part of the
+domain: `registry.example` and `registry.example:443` are two registries, to Docker's logins, too.
 """
 
 from __future__ import annotations
@@ -10,15 +12,18 @@ import re
 from dataclasses import dataclass
 
 from agent.errors import InvalidRequest
+from agent.patterns import glob
 
 _DOMAIN = re.compile(
     r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])(?:\.(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9]))*"
-    r"(?::[0-9]{1,5})?|\[[0-9a-fA-F:]+\](?::[0-9]{1,5})?"
+    r"(?::[0-9]{1,5})?|\[[0-9a-fA-F]*:[0-9a-fA-F:]*\](?::[0-9]{1,5})?"
 )
 _PART = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 _ID = re.compile(r"(?:sha256:)?[0-9a-f]{64}")
+# Of images that builds made and that only the engine has: no registry (RFC 6762 keeps .local out of the DNS).
+PRIVATE = "sibling.local"
 MAX_NAME = 255  # distribution/reference, NameTotalLengthMax
 
 
@@ -58,21 +63,33 @@ def parse(text: str) -> Reference:
         raise InvalidRequest(f"{text!r} is not an image: {tag!r} is not a tag")
     if len(domain) + 1 + len(path) > MAX_NAME:
         raise InvalidRequest(f"{text[:40]!r}... is not an image: its name is over {MAX_NAME} characters")
-    return Reference(domain.lower(), path, None if digest else tag or "latest", digest or None)
+    return Reference(domain, path, None if digest else tag or "latest", digest or None)
+
+
+def registry(text: str) -> str:
+    """The registry's name as references have it. Raises InvalidRequest for what is no host with a port if need be."""
+    domain, path = _split_domain(f"{text}/x/x")
+    if path != "x/x" or not _DOMAIN.fullmatch(domain):
+        raise InvalidRequest(f"{text!r} is not a registry; write its host, such as registry.example:5000 or docker.io")
+    return domain
 
 
 def matches(reference: Reference, pattern: str) -> bool:
-    """Whether a pattern covers the reference; one without a tag covers every tag and digest.
+    """Whether a pattern (see `agent.patterns`) covers the reference; one without a tag covers every tag and digest.
 
-    `*` stands for any characters but `/`, `**` for any at all. A pattern with a tag never covers a digest, since a
-    digest does not say which tag it was.
+    It is read like a reference: one without a domain is on docker.io. A pattern with a tag never covers a digest, since
+    a digest does not say which tag it was.
     """
-    name, tag = _split_tag(pattern)
-    if name != "**" and not name.startswith("**/"):
-        name = "/".join(_split_domain(name))
-    if not _glob(name).fullmatch(reference.name):
+    name, tag = split_pattern(pattern)
+    if not glob(name).fullmatch(reference.name):
         return False
-    return tag is None or (reference.tag is not None and _glob(tag).fullmatch(reference.tag) is not None)
+    return tag is None or (reference.tag is not None and glob(tag).fullmatch(reference.tag) is not None)
+
+
+def split_pattern(pattern: str) -> tuple[str, str | None]:
+    """Its pattern of full names, and that of tags, if it has one."""
+    name, tag = _split_tag(pattern)
+    return name if name == "**" or name.startswith("**/") else "/".join(_split_domain(name)), tag
 
 
 def _split_tag(text: str) -> tuple[str, str | None]:
@@ -81,14 +98,11 @@ def _split_tag(text: str) -> tuple[str, str | None]:
 
 
 def _split_domain(name: str) -> tuple[str, str]:
-    domain, slash, path = name.partition("/")
-    if slash and (set(domain) & set(".:*[") or domain == "localhost" or domain != domain.lower()):
-        if domain in ("index.docker.io", "docker.io"):
-            return "docker.io", path if "/" in path else f"library/{path}"
-        return domain, path
-    return "docker.io", name if slash else f"library/{name}"
-
-
-def _glob(pattern: str) -> re.Pattern[str]:
-    parts = re.split(r"(\*\*|\*)", pattern)
-    return re.compile("".join({"*": "[^/]*", "**": ".*"}.get(part, re.escape(part)) for part in parts))
+    first, slash, path = name.partition("/")
+    domain = first.lower()
+    # A lone `*` is in patterns only, for any domain; `team-*` has no dot, so it cannot be one.
+    if not slash or not (set(domain) & set(".:[") or domain in ("localhost", "*")):
+        return "docker.io", name if slash else f"library/{name}"
+    if domain in ("index.docker.io", "docker.io"):
+        return "docker.io", path if "/" in path else f"library/{path}"
+    return domain, path

@@ -16,14 +16,14 @@ import stamina
 import structlog
 
 from agent import outcomes
-from agent.builds import Artifact, Build, Outcome, Reason, Result
+from agent.builds import Artifact, Build, Outcome, Reason
 from agent.container_output import ContainerOutput
+from agent.engine import container_name
 from agent.errors import (
     AgentError,
     ContainerNotFound,
     EngineError,
     EngineUnavailable,
-    LogFailed,
     StaleClaim,
     StoreUnavailable,
 )
@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     import anyio
 
     from agent.build_log.logs import BuildLogs
+    from agent.build_sockets import BuildSockets
     from agent.build_store import BuildStore
+    from agent.docker_access.access import DockerAccess
     from agent.engine import Engine, OutputStream
     from agent.files.workspace import Workspaces
     from agent.policy import Place
@@ -49,11 +51,6 @@ _log = structlog.get_logger()
 ENGINE_PAUSE = 1.0  # seconds between tries while the engine is away
 
 
-def container_name(build_id: str) -> str:
-    """The one name that a build's container has, and an agent's node: whoever comes after a crash finds it by that."""
-    return f"sibling-{build_id}"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Runner:
     """Runs builds, each by a call of `run`. Shared by all of them; what belongs to one is in `_Run`."""
@@ -62,6 +59,8 @@ class Runner:
     store: BuildStore
     logs: BuildLogs
     workspaces: Workspaces
+    sockets: BuildSockets
+    docker: DockerAccess
     preparation: Preparation
     settings: Settings
     place: Place
@@ -69,12 +68,7 @@ class Runner:
     work: Callable[[Held], Work]
 
     async def run(self, build: Build, stop: Stop, *, again: bool = False) -> Build:
-        """Take a claimed build to its published result and return its record; the caller then calls `clean`.
-
-        `again` tells that an earlier call for the same claim may have started the container. Raises StoreUnavailable;
-        then it must be called again. Raises StaleClaim if the build is another's by now; then nothing of it was
-        touched.
-        """
+        """See `BuildRunner`."""
         secrets = await in_thread(self.store.secrets, build.id)
         log = self.logs.open(build.id, secrets=secrets.values(), max_bytes=self.settings.builds.max_log)
         held = Held(self.store, build, stop, log, secrets)
@@ -85,30 +79,20 @@ class Runner:
             outcome = outcomes.failed(error, ran=build.started_at is not None)
         else:
             outcome, artifacts = await run.outcome()
-        return await self._publish(held, outcome, artifacts)
+        await self.sockets.close(build.id)
+        return await held.publish(outcome, artifacts)
 
     async def clean(self, build: Build) -> None:
-        """Remove the build's container and workspace. The reaper tries again where the engine refuses."""
+        """Remove the build's container, workspace and socket. The reaper tries again where the engine refuses."""
         try:
             async for attempt in stamina.retry_context(on=EngineError, attempts=4, wait_initial=0.2, wait_max=2.0):
                 with attempt:
                     await self.engine.remove(container_name(build.id))
+                    await self.docker.close(build.id)
             await in_thread(self.workspaces.remove, build.id)
+            await self.sockets.remove(build.id)
         except AgentError as error:
             _log.warning("not all removed yet; the reaper will", build=build.id, error=str(error))
-
-    async def _publish(self, held: Held, outcome: Outcome, artifacts: tuple[Artifact, ...]) -> Build:
-        """End the log, then the build, so that whoever sees a result can read all of its log."""
-        note = None
-        if outcome.result is not Result.SUCCESS:
-            note = f"{outcome.result}: {outcome.message} ({held.phases})"
-        try:
-            await in_thread(held.log.finish, note)
-        except LogFailed as error:
-            outcome = Outcome(
-                result=Result.FAILURE, reason=Reason.INTERNAL, message=str(error), exit_code=outcome.exit_code
-            )
-        return await in_thread(self.store.finish, held.build, outcome, phases=held.phases.seconds, artifacts=artifacts)
 
 
 class _Run:
@@ -138,11 +122,10 @@ class _Run:
             raise
         except AgentError as error:
             ended = outcomes.failed(error, ran=self.ran)
-        except Exception as error:  # noqa: BLE001 - see below
-            # A fault of ours must end as this build's result, with its trace in the service's log, not as a stuck
-            # build.
+        except Exception as error:  # noqa: BLE001 - see outcomes.fault
             _log.exception("fault in Sibling", build=self._held.build.id)
-            ended = Outcome(result=Result.FAILURE, reason=Reason.INTERNAL, message=f"a fault in Sibling: {error!r}")
+            ended = outcomes.fault(error)
+        await self._runner.docker.hang_up(self._held.build.id)
         return await self._work.conclude(ended, ran=self.ran)
 
     async def _patiently(self) -> Outcome:
@@ -169,12 +152,17 @@ class _Run:
             await self._engine.remove(self._name)
             return False
         self.ran = container is not None
+        if self.ran:
+            await self._runner.sockets.open(self._held.build.id)
+            await self._open_docker()
         return self.ran
 
     async def _begin(self) -> OutputStream:
         """From nothing to a started container, and its output."""
         self._stop.check()
         held, preparation = self._held, self._runner.preparation
+        if held.build.container.docker == "host":
+            held.log.note("docker = host: this build holds the socket of the host's Docker, and so the host")
         spec = await self._work.spec()
         # Both are waited for, whatever the other comes to: nothing must be in the making when it is cleaned up.
         image, task = await asyncio.gather(
@@ -188,12 +176,15 @@ class _Run:
             raise task
         self._image_id = image.id
         await in_thread(self._work.furnish)
+        await self._runner.sockets.open(held.build.id)
         async with self._runner.starts:
             self._stop.check()
             with held.phases("create"):
                 container = await self._engine.create(self._name, spec)
                 await preparation.give_to_user(held.build, container, image)
                 await preparation.give_shell(held.build, container, image)
+                await self._open_docker()
+                await self._runner.docker.link(held.build, container)
                 stream = await self._engine.attach(container, task)
             try:
                 with held.phases("start"):
@@ -203,6 +194,9 @@ class _Run:
                 raise
         self.ran = True
         return stream
+
+    async def _open_docker(self) -> None:
+        await self._runner.docker.open(self._held.build, self._name, self._held.log.note)
 
     async def _to_end(self, stream: OutputStream | None) -> Outcome:
         """Follow it to its end, while its work is attended to, and tell the store meanwhile that it was started."""

@@ -12,19 +12,21 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from agent import policy
-from agent.builds import Build, Reason
+from agent import outcomes, policy
+from agent.builds import UNFINISHED, Build, Lane, Reason
 from agent.changes import Changes, within
 from agent.errors import Rejected, StaleClaim, StoreUnavailable
 from agent.stop import Stop
 from agent.threads import in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from agent.build_store import BuildStore
     from agent.host import Host
-    from agent.runner import Runner
+    from agent.policy import Place
+    from agent.settings import Settings
+    from agent.work import BuildRunner
 
 _log = structlog.get_logger()
 LEASE = 60.0  # seconds that a claim holds without being renewed
@@ -38,20 +40,25 @@ class Scheduler:
         self,
         *,
         store: BuildStore,
-        runner: Runner,
+        runner_of: Callable[[Build], BuildRunner],
+        settings: Settings,
+        place: Place,
         engine_up: Callable[[], bool],
         changes: Changes,
         on_finished: Callable[[Build], None],
         read_host: Callable[[], Host],
+        cancel: Callable[[str], Awaitable[object]],
     ) -> None:
         self._store = store
-        self._runner = runner
+        self._runner_of = runner_of
+        self._settings = settings
+        self._place = place
+        self._cancel = cancel
         self._engine_up = engine_up
         self._changes = changes
         self._on_finished = on_finished
         self._read_host = read_host
-        self._owner = runner.place.service_id
-        self._queue = runner.settings.queue
+        self._owner = place.service_id
         self._wake = asyncio.Event()
         self._renew_at = 0.0
         self._stops: dict[str, Stop] = {}
@@ -83,8 +90,13 @@ class Scheduler:
         """Start what may start now, then wait until something changes."""
         self._wake.clear()
         await self._keep_claims()
-        while not self.draining and self._engine_up() and (build := await self._claim()) is not None:
-            self._drive(build)
+        for lane in Lane:
+            # A draining service still starts what a running build waits for.
+            while (lane is not Lane.BUILDS or not self.draining) and self._engine_up():
+                build = await self._claim(lane)
+                if build is None:
+                    break
+                self._drive(build)
         await within(self._wake, TICK)
 
     async def close(self) -> None:
@@ -102,29 +114,37 @@ class Scheduler:
         # After our own are renewed: a suspended host must not lose what it runs.
         await in_thread(self._store.release_expired)
 
-    async def _claim(self) -> Build | None:
-        return await in_thread(self._store.claim, self._owner, time.time() + LEASE, self._admits)
+    async def _claim(self, lane: Lane) -> Build | None:
+        return await in_thread(self._store.claim, self._owner, time.time() + LEASE, self._admits, lane=lane)
 
     def _admits(self, head: Build) -> bool:
-        """Whether the head of the queue may start now; called in the store's thread, and reads only."""
-        host = self._read_host()
-        used = sum(self._memory_of(build) for build, _ in list(self._running.values()))
-        queue = self._queue
-        if len(self._running) >= queue.slots:
-            self.waiting_for = f"all {queue.slots} slots are taken"
-        elif self._running and used + self._memory_of(head) > host.memory_total * queue.memory_overcommit:
-            self.waiting_for = "the memory limits of running builds leave no room for it"
-        elif host.memory_available < queue.min_free_memory:
-            self.waiting_for = f"the host has only {host.memory_available >> 20} MiB of memory available"
-        elif host.disk_free < queue.min_free_disk:
-            self.waiting_for = f"the data volume has only {host.disk_free >> 20} MiB left"
-        else:
-            self.waiting_for = None
-        return self.waiting_for is None
+        """Whether the head of a lane may start now; called in the store's thread, and reads only."""
+        reason = self._hindrance(head)
+        if head.lane is Lane.BUILDS:
+            self.waiting_for = reason
+        return reason is None
+
+    def _hindrance(self, head: Build) -> str | None:
+        """Why it may not start now. What runs inside of a build waits for slots of its own, lest both wait forever."""
+        host, queue = self._read_host(), self._settings.queue
+        beside = [build for build, _ in list(self._running.values()) if build.lane is head.lane]
+        of_images = head.lane in (Lane.IMAGES, Lane.HOOKS)
+        slots = self._settings.images.slots if of_images else queue.slots
+        if len(beside) >= slots:
+            return f"all {slots} slots are taken"
+        if head.lane is Lane.BUILDS and beside:
+            used = sum(self._memory_of(build) for build in beside)
+            if used + self._memory_of(head) > host.memory_total * queue.memory_overcommit:
+                return "the memory limits of running builds leave no room for it"
+        if host.memory_available < queue.min_free_memory:
+            return f"the host has only {host.memory_available >> 20} MiB of memory available"
+        if host.disk_free < queue.min_free_disk:
+            return f"the data volume has only {host.disk_free >> 20} MiB left"
+        return None
 
     def _memory_of(self, build: Build) -> int:
         try:
-            return policy.limits(build.request, self._runner.settings.builds, self._runner.place).memory
+            return policy.limits(build.container, self._settings.builds, self._place).memory
         except Rejected:  # an agent's label may ask for anything; it is refused as soon as it begins
             return 0
 
@@ -135,11 +155,24 @@ class Scheduler:
             try:
                 if again:
                     build = await in_thread(self._store.get, build.id)
-                return await self._runner.run(build, stop, again=again)
+                return await self._runner_of(build).run(build, stop, again=again)
             except StoreUnavailable as error:
                 _log.warning("trying again", build=build.id, error=str(error))
                 again = True
                 await asyncio.sleep(TICK)
+            except StaleClaim:
+                raise
+            except Exception as error:  # noqa: BLE001 - see below
+                # A fault of ours must end as this build's result, not as a build that runs for ever.
+                _log.exception("fault in Sibling", build=build.id)
+                held = await in_thread(self._store.get, build.id)
+                ended = outcomes.fault(error)
+                return await in_thread(self._store.finish, held, ended, phases=held.phases, artifacts=())
+
+    async def _end_children(self, build: Build) -> None:
+        """Cancel what it asked for from inside, and its hooks. The reaper does it if we are cut off here."""
+        for child in await in_thread(self._store.list, states=UNFINISHED, parent=build.id):
+            await self._cancel(child.id)
 
     def _drive(self, build: Build) -> None:
         stop = Stop()
@@ -157,7 +190,8 @@ class Scheduler:
         else:
             self._on_finished(finished)
             self._changes.announce(build.id)
-            await self._runner.clean(build)
+            await self._end_children(build)
+            await self._runner_of(build).clean(build)
         finally:
             del self._stops[build.id], self._running[build.id]
             self.ended.set()

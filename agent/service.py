@@ -11,31 +11,39 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from agent import policy, reaper, toolkit
+from agent import callers, reaper
 from agent.agents.registration import Health
-from agent.builds import Build, BuildRequest, BuildState, GitSource, Reason, UploadedSource
+from agent.builds import Build, BuildState, Reason
 from agent.changes import Changes, within
-from agent.errors import AgentError, InvalidRequest, NotFound, Unavailable
-from agent.files import artifacts, git_source
+from agent.errors import AgentError, EngineError, Unavailable
 from agent.host import Host, read_host
+from agent.images import names
+from agent.oidc import IdTokens
 from agent.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Coroutine
     from pathlib import Path
 
+    from agent.admission import Admission
     from agent.agents.door import Door
     from agent.build_log.logs import BuildLogs
+    from agent.build_sockets import BuildSockets
     from agent.build_store import BuildStore
+    from agent.build_store.exchanges import Exchanged
+    from agent.docker_access.access import DockerAccess
     from agent.engine import EngineInfo
     from agent.engine_watch import EngineWatch
     from agent.files.artifacts import Artifacts
     from agent.files.sources import Source, Sources
+    from agent.images.cells import Cells
     from agent.metrics import Metrics
     from agent.policy import Place
     from agent.reaper import Reaper
+    from agent.requests import Request
     from agent.scheduler import Scheduler
     from agent.settings import Settings
+    from agent.tokens import Token
 
 _log = structlog.get_logger()
 VERSION = version("sibling-agent")
@@ -87,6 +95,10 @@ class Service:
     store: BuildStore
     logs: BuildLogs
     sources: Sources
+    sockets: BuildSockets
+    docker: DockerAccess
+    cells: Cells
+    admission: Admission
     artifacts: Artifacts
     scheduler: Scheduler
     reaper: Reaper
@@ -97,6 +109,7 @@ class Service:
 
     def __post_init__(self) -> None:
         self.draining = False
+        self._id_tokens = IdTokens(self.settings.oidc)
         self._faults: dict[str, str] = {}
         self._last_error: str | None = None
         self._store_looked_at = 0.0
@@ -116,6 +129,9 @@ class Service:
                 loop.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
             await self.scheduler.close()
+            await self.sockets.close_all()
+            await self.docker.hang_up_all()
+            await self._remove_cells()
             if self.door is not None:
                 await self.door.close()
             self.store.close()
@@ -128,21 +144,20 @@ class Service:
             self.door.view.wake()
         self.scheduler.wake()
 
-    async def submit(
-        self, request: BuildRequest, created_by: str, idempotency_key: str | None = None
-    ) -> tuple[Build, bool]:
+    async def submit(self, request: Request, caller: Token, idempotency_key: str | None = None) -> tuple[Build, bool]:
         """Accept a build; it is durable when this returns. The flag tells whether it is new.
 
         Raises InvalidRequest, Rejected, Conflict (the key was used for another request) and Unavailable (queue full,
         or the service is draining).
         """
-        if self.draining:
+        if self.draining and caller.build is None:
             raise Unavailable("The service is draining and takes no builds. Ask another one, or try again later.")
-        await in_thread(self._check, request)
+        request = await in_thread(self.admission.admitted, request, caller)
         build, created = await in_thread(
             self.store.submit,
             request,
-            created_by,
+            caller.name,
+            parent=caller.build,
             idempotency_key=idempotency_key,
             max_queued=self.settings.queue.max_queued,
         )
@@ -153,9 +168,33 @@ class Service:
         """The build's record. Raises NotFound."""
         return await in_thread(self.store.get, build_id)
 
-    async def builds(self, states: Collection[BuildState], before: str | None, limit: int) -> list[Build]:
-        """Builds, newest first, older than the id `before`."""
-        return await in_thread(self.store.list, states=states, before=before, limit=limit)
+    async def builds(
+        self, caller: Token, states: Collection[BuildState], before: str | None, limit: int
+    ) -> list[Build]:
+        """Builds that the caller may see, newest first, older than the id `before`."""
+        return await in_thread(self.store.list, states=states, parent=caller.build, before=before, limit=limit)
+
+    async def images(self, caller: Token, tag: str | None, before: str | None, limit: int) -> list[Build]:
+        """Image builds that made an image which the caller may see, newest first, older than the id `before`.
+
+        With `tag` only those that gave it. Raises InvalidRequest if that is none.
+        """
+        owner = caller.name if caller.build is not None else None
+        full = None if tag is None else names.tag(tag)
+        return await in_thread(self.store.images, created_by=owner, tag=full, before=before, limit=limit)
+
+    async def exchange(self, id_token: str) -> Exchanged:
+        """Give a controller's build a token for its id token, once. It is good after a restart of the service too.
+
+        Raises InvalidIdToken, Rejected, Conflict if the build had one, and Unavailable.
+        """
+        exchanged = await in_thread(self.store.exchanges.add, await self._id_tokens.verify(id_token))
+        _log.info("id token exchanged", token=exchanged.token.id, name=exchanged.token.name)
+        return exchanged
+
+    async def inside(self, build_id: str) -> Token:
+        """Who calls through the socket of a build. Raises NotFound, Unavailable."""
+        return await callers.inside(self.store, build_id)
 
     async def finished(self, build_id: str, seconds: float) -> Build:
         """The build once it is finished, or as it is after so many seconds. Raises NotFound."""
@@ -254,6 +293,12 @@ class Service:
         own = {"scheduler": self.scheduler.turn, "reaper": self._reap, "engine watch": self.watch.turn}
         return {**own, **({} if self.door is None else self.door.turns())}
 
+    async def _remove_cells(self) -> None:
+        try:
+            await self.cells.close()
+        except EngineError as error:  # the next start does it
+            _log.warning("not all removed yet", error=str(error))
+
     async def _drained(self, seconds: float) -> None:
         """Wait until nothing runs any more, or for so long."""
         deadline = time.monotonic() + seconds
@@ -272,21 +317,6 @@ class Service:
             waiting=None if view.sight is None else len(view.sight.items),
             error=view.error,
         )
-
-    def _check(self, request: BuildRequest) -> None:
-        """Refuse now what could never run."""
-        policy.image(request, self.settings.builds)
-        policy.limits(request, self.settings.builds, self.place)
-        toolkit.task(request, request.secret_values())
-        for pattern in request.artifacts:
-            artifacts.check_glob(pattern)
-        if isinstance(request.source, GitSource):
-            git_source.check(request.source)
-        if isinstance(request.source, UploadedSource):
-            try:
-                self.sources.touch(request.source.id)
-            except NotFound as error:
-                raise InvalidRequest(f"source: {error}") from error
 
     def _end_log(self, build: Build) -> None:
         log = self.logs.open(build.id, secrets=(), max_bytes=self.settings.builds.max_log)

@@ -1,8 +1,7 @@
 """Who may call: bearer tokens in a file beside the settings, or one admin token in the data folder.
 
-A token's text, `sbl_<id>_<secret>`, is shown once. The file keeps an HMAC-SHA-256 of the secret; its key is in a file
-beside it, so that neither alone tells anything. Secrets have 256 random bits: a slow hash, as for passwords, would add
-nothing.
+A token's text is shown once. The file keeps an HMAC of its secret, whose key is in a file beside it, so that neither
+alone tells anything. Tokens that builds got for their id tokens are in the build store (`exchanges`).
 """
 
 from __future__ import annotations
@@ -19,8 +18,9 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer
 
+from agent import token_text
 from agent.errors import Conflict, InvalidRequest, InvalidSettings, NotFound
-from agent.files.private_file import keep_private, write_private
+from agent.files.private_file import keep_private, read_private, write_private
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -28,10 +28,7 @@ if TYPE_CHECKING:
 
 ADMIN_TOKEN_FILE = "admin-token"  # noqa: S105 - a file name
 
-_TEXT = re.compile(r"sbl_([a-z0-9]{8})_([A-Za-z0-9_-]{43})")
-_ID_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
-_NO_DIGEST = "0" * 64
 
 
 class Scope(StrEnum):
@@ -43,7 +40,11 @@ class Scope(StrEnum):
 
 
 class Token(BaseModel):
-    """A token as it is known after its creation: without its secret. `created_at` is seconds since the epoch."""
+    """A token as it is known after its creation: without its secret. `created_at` is seconds since the epoch.
+
+    `name` is whose builds and images they are. `job` is the full name of a job on the controller whose build calls, and
+    `build` is our build from whose container the call comes; such a caller needed no token at all.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -51,6 +52,8 @@ class Token(BaseModel):
     name: str
     scopes: frozenset[Scope]
     created_at: float
+    job: str | None = None
+    build: str | None = None
 
     def allows(self, scope: Scope) -> bool:
         """Whether it may do that."""
@@ -107,11 +110,15 @@ class TokenFile:
         with self._changing() as (key, entries):
             if any(name in (entry.id, entry.name) for entry in entries.values()):
                 raise Conflict(f"There is a token {name} already; revoke it first, or take another name.")
-            token_id, secret = _new_id(), secrets.token_urlsafe(32)
+            token_id, secret = token_text.new()
             entries[token_id] = _Entry(
-                id=token_id, name=name, scopes=frozenset(scopes), created_at=time.time(), digest=_digest(key, secret)
+                id=token_id,
+                name=name,
+                scopes=frozenset(scopes),
+                created_at=time.time(),
+                digest=token_text.digest(key, secret),
             )
-        return _text(token_id, secret)
+        return token_text.join(token_id, secret)
 
     def list(self) -> Sequence[Token]:
         """All tokens, oldest first."""
@@ -128,11 +135,10 @@ class TokenFile:
 
     def verify(self, text: str) -> Token | None:
         """The token, or None if there is none with this text. Takes no longer for one than for another."""
-        match = _TEXT.fullmatch(text)
-        token_id, secret = match.groups() if match else ("", text)
+        token_id, secret = token_text.split(text) or ("", text)
         content = self._current()
         entry = content.entries.get(token_id)
-        right = hmac.compare_digest(_digest(content.key, secret), entry.digest if entry else _NO_DIGEST)
+        right = token_text.is_of(entry.digest if entry else None, content.key, secret)
         return entry.without_digest() if entry and right else None
 
     def _current(self) -> _Content:
@@ -174,13 +180,14 @@ class TokenFile:
 
     def _write(self, entries: Mapping[str, _Entry]) -> None:
         owner = self._path.stat() if self._path.exists() else None
-        write_private(self._path, "".join(entry.model_dump_json() + "\n" for entry in entries.values()))
+        lines = (entry.model_dump_json(exclude_none=True) + "\n" for entry in entries.values())
+        write_private(self._path, "".join(lines))
         if owner is not None:
             # The service's user may be another than the admin, who is root, and must still be able to read it.
             os.chown(self._path, owner.st_uid, owner.st_gid)
 
     def _key(self) -> bytes:
-        key = _read_private(self._key_path).strip()
+        key = read_private(self._key_path).strip()
         if not re.fullmatch("[0-9a-f]{64}", key):
             raise InvalidSettings(
                 f"{self._key_path} is not a key; put the right one back, or delete it and {self._path}, and create the "
@@ -190,7 +197,7 @@ class TokenFile:
 
     def _entries(self) -> dict[str, _Entry]:
         entries = {}
-        for number, line in enumerate(_read_private(self._path).splitlines(), 1):
+        for number, line in enumerate(read_private(self._path).splitlines(), 1):
             try:
                 entry = _Entry.model_validate_json(line)
             except ValidationError as error:
@@ -210,51 +217,37 @@ class AdminToken:
 
     def verify(self, text: str) -> Token | None:
         """The token, or None if there is none with this text. Takes no longer for one than for another."""
-        return self._token if hmac.compare_digest(_bytes(text), self._text) else None
+        return self._token if hmac.compare_digest(token_text.as_bytes(text), self._text) else None
+
+
+class FirstOf:
+    """Several verifiers as one: a token is whose the first of them says that knows it."""
+
+    def __init__(self, *verifiers: TokenVerifier) -> None:
+        self._verifiers = verifiers
+
+    def verify(self, text: str) -> Token | None:
+        """The token, or None if none of them has one with this text."""
+        return next((token for each in self._verifiers if (token := each.verify(text))), None)
 
 
 def admin_token(data_dir: Path) -> str:
     """The text of the data folder's admin token, made at the first call. Raises InvalidSettings if it is broken."""
     path = data_dir / ADMIN_TOKEN_FILE
     try:
-        keep_private(path, lambda: _text(_new_id(), secrets.token_urlsafe(32)) + "\n")
-        text = _read_private(path).strip()
+        keep_private(path, lambda: token_text.join(*token_text.new()) + "\n")
+        text = read_private(path).strip()
     except OSError as error:
         raise InvalidSettings(_unusable(path, error)) from error
-    if not _TEXT.fullmatch(text):
+    if token_text.split(text) is None:
         raise InvalidSettings(f"{path} holds no token; delete it, and the next start makes a new one.")
     return text
-
-
-def _text(token_id: str, secret: str) -> str:
-    return f"sbl_{token_id}_{secret}"
-
-
-def _new_id() -> str:
-    return "".join(secrets.choice(_ID_CHARACTERS) for _ in range(8))
-
-
-def _digest(key: bytes, secret: str) -> str:
-    return hmac.digest(key, _bytes(secret), "sha256").hex()
-
-
-def _bytes(text: str) -> bytes:
-    # What a stranger sends may be any text, half surrogate pairs included.
-    return text.encode("utf-8", "surrogatepass")
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
     """What is another after every change, of the mode too."""
     status = path.stat()
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def _read_private(path: Path) -> str:
-    with path.open(encoding="utf-8", errors="replace") as file:
-        mode = os.fstat(file.fileno()).st_mode & 0o777
-        if mode & 0o077:
-            raise InvalidSettings(f"Others can use {path}, mode {mode:04o}; run `chmod 600 {path}`.")
-        return file.read()
 
 
 def _unusable(path: Path, error: OSError) -> str:

@@ -1,4 +1,4 @@
-"""What a build's container is for: what differs between a command and an agent. Serves the runner."""
+"""What running a build means, whatever its kind: who runs it, what it is in hand, and what its container is for."""
 
 from __future__ import annotations
 
@@ -6,15 +6,32 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from agent.builds import Outcome, Reason, Result
+from agent.errors import LogFailed
 from agent.phases import Phases
 from agent.threads import in_thread
 
 if TYPE_CHECKING:
     from agent.build_log import BuildLog
     from agent.build_store import BuildStore
-    from agent.builds import Artifact, Build, BuildState, Outcome
+    from agent.builds import Artifact, Build, BuildState, ImageRecord
     from agent.engine import ContainerSpec, ExitStatus
     from agent.stop import Stop
+
+
+class BuildRunner(Protocol):
+    """Takes builds of one kind to their end."""
+
+    async def run(self, build: Build, stop: Stop, *, again: bool = False) -> Build:
+        """Take a claimed build to its published result and return its record; the caller then calls `clean`.
+
+        `again` tells that an earlier call for the same claim may have begun it. Raises StoreUnavailable; then it must
+        be called again. Raises StaleClaim if the build is another's by now; then nothing of it was touched.
+        """
+
+    async def clean(self, build: Build) -> None:
+        """Remove what a build needed while it ran. The reaper tries again where that cannot be done."""
+
 
 Halt = Callable[[float], Awaitable[None]]  # stops the container: TERM, then KILL after so many seconds
 
@@ -35,6 +52,28 @@ class Held:
         """Write down how far it has come; see `BuildStore.advance`. Never cancel a task that is here."""
         async with self._turn:
             self.build = await in_thread(self._store.advance, self.build, **values)
+
+    async def publish(
+        self, outcome: Outcome, artifacts: tuple[Artifact, ...], image: ImageRecord | None = None
+    ) -> Build:
+        """End the log, then the build, so that whoever sees a result can read all of its log; its final record."""
+        note = None
+        if outcome.result is not Result.SUCCESS:
+            note = f"{outcome.result}: {outcome.message} ({self.phases})"
+        try:
+            await in_thread(self.log.finish, note)
+        except LogFailed as error:
+            outcome = Outcome(
+                result=Result.FAILURE, reason=Reason.INTERNAL, message=str(error), exit_code=outcome.exit_code
+            )
+        return await in_thread(
+            self._store.finish,
+            self.build,
+            outcome,
+            phases=self.phases.seconds,
+            artifacts=artifacts,
+            image=image,
+        )
 
 
 class Work(Protocol):

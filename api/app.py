@@ -9,7 +9,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from agent.service import VERSION
-from api import artifacts, builds, cli_download, health, layers, logs, problems, sources
+from api import artifacts, builds, cli_download, health, images, layers, logs, problems, sources
+from api import tokens as token_exchange
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -20,14 +21,16 @@ if TYPE_CHECKING:
 _DESCRIPTION = """\
 Runs each build in a fresh sibling container, on the Docker Engine beside this service, and streams its log.
 
-Every call but those under **health** and **client** needs a token: `Authorization: Bearer sbl_...`. Errors are
-problems as in RFC 9457.
+Every call but those under **health**, **tokens** and **client** needs a token: `Authorization: Bearer sbl_...`. Errors
+are problems as in RFC 9457.
 """
 _TAGS = [
     {"name": "builds", "description": "Submit builds, watch them, cancel them."},
+    {"name": "images", "description": "Build images and push them."},
     {"name": "logs", "description": "What builds wrote."},
     {"name": "sources", "description": "Trees that builds start from."},
     {"name": "artifacts", "description": "Files that builds left."},
+    {"name": "tokens", "description": "Tokens for builds of a controller."},
     {"name": "health", "description": "How the service is."},
     {"name": "client", "description": "The command line client."},
 ]
@@ -45,7 +48,7 @@ def create_app(service: Service, tokens: TokenVerifier) -> FastAPI:
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.service = service
     app.state.tokens = tokens
-    for module in (builds, logs, sources, artifacts, health, cli_download):
+    for module in (builds, images, logs, sources, artifacts, token_exchange, health, cli_download):
         app.include_router(module.router, responses=problems.described())
     problems.install(app)
     # Each is outside of those before it.

@@ -5,7 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Header, Query, Request, Response
 from pydantic import BeforeValidator, Field
 
-from agent.builds import BuildRequest, BuildState, parse_duration
+from agent.builds import BuildState
+from agent.fields import parse_duration
+from agent.requests import BuildRequest
+from agent.requests import Request as AnyRequest
+from agent.service import Service
+from agent.tokens import Token
 from api.auth import Reader, Writer
 from api.dependencies import ServiceHere, view
 from api.problems import described
@@ -49,18 +54,13 @@ async def submit(
     idempotency_key: IdempotencyKey = None,
 ) -> BuildView:
     """Put a build into the queue. It is on the disk when this answers, and will not be lost."""
-    build, created = await service.submit(request, token.name, idempotency_key)
-    if not created:
-        response.status_code = 200
-        response.headers["Idempotency-Replayed"] = "true"
-    response.headers["Location"] = f"{router.prefix}/{build.id}"
-    return view(service, build)
+    return await submitted(service, token, response, request, idempotency_key)
 
 
 @router.get("", operation_id="listBuilds", summary="List builds, newest first", responses=described(401, 403, 422))
 async def list_builds(
     service: ServiceHere,
-    _: Reader,
+    token: Reader,
     state: Annotated[
         list[BuildState], Query(default_factory=list, description="Only in this state; may be given again.")
     ],
@@ -68,7 +68,7 @@ async def list_builds(
     cursor: Annotated[str | None, Query(description="`next` of the page before.", examples=[EXAMPLE_ID])] = None,
 ) -> BuildList:
     """One page of builds; `next` leads to the one after it."""
-    found = await service.builds(state, cursor, limit + 1)
+    found = await service.builds(token, state, cursor, limit + 1)
     page = found[:limit]
     return BuildList(builds=[view(service, build) for build in page], next=page[-1].id if len(found) > limit else None)
 
@@ -100,4 +100,16 @@ async def cancel(service: ServiceHere, _: Writer, response: Response, build_id: 
     build = await service.cancel(build_id)
     if build.state is BuildState.FINISHED:
         response.status_code = 200
+    return view(service, build)
+
+
+async def submitted(
+    service: Service, token: Token, response: Response, request: AnyRequest, idempotency_key: str | None
+) -> BuildView:
+    """Queue whatever kind of build it is, and answer with it."""
+    build, created = await service.submit(request, token, idempotency_key)
+    if not created:
+        response.status_code = 200
+        response.headers["Idempotency-Replayed"] = "true"
+    response.headers["Location"] = f"{router.prefix}/{build.id}"
     return view(service, build)

@@ -1,4 +1,4 @@
-"""The commands of the service's side: `serve`, `doctor`, `token`. Only here does the service meet Docker's engine."""
+"""The commands of the service's side: `serve`, `doctor`, `gate`, `token`. Only here does it meet Docker's engine."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from agent.docker_engine import DockerEngine
     from agent.jenkins_controller import JenkinsController
+    from agent.service import Service
     from agent.settings import Settings
     from agent.tokens import TokenFile, TokenVerifier
 
@@ -62,17 +63,41 @@ def doctor(config: Config = None) -> None:
     raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
 
 
+@app.command()
+def gate(
+    policy: Annotated[Path, typer.Option(help="The policy file; docs/docker-access.md says what is in it.")],
+    socket: Annotated[Path, typer.Option(help="Where to open the gate. A journal is kept beside it.")],
+    build: Annotated[str, typer.Option(help="Whose it is; a label of all that is made through it.")],
+    engine: Annotated[str, typer.Option(envvar="DOCKER_HOST", help="The engine's socket.")] = "/var/run/docker.sock",
+) -> None:
+    """Open a Docker socket that is safe to hand out, without the service; on TERM, remove what was made through it."""
+    import uvloop
+
+    from agent.gate.standalone import serve as serve_gate
+
+    def note(refusal: str) -> None:
+        typer.echo(refusal, err=True)
+
+    def ready() -> None:
+        typer.echo(f"the gate of build {build} is open at {socket}", err=True)
+
+    uvloop.run(serve_gate(policy, socket, build, engine, note, ready))
+
+
 async def _serve(settings: Settings) -> None:
     import uvicorn
 
     from agent.assembly import assemble
     from api.app import create_app
+    from api.build_sockets import SocketServer
+    from api.client_zipapp import zipapp
 
-    engine = _engine(settings)
+    engine, sockets = _engine(settings), SocketServer()
     try:
-        service = await assemble(settings, engine, _controller(settings))
+        service = await assemble(settings, engine, _controller(settings), client=zipapp(), socket_server=sockets)
+        app = sockets.app = create_app(service, _tokens(settings, service))
         config = uvicorn.Config(
-            create_app(service, _tokens(settings, service.data_dir)),
+            app,
             host=settings.server.host,
             port=settings.server.port,
             log_config=None,
@@ -158,12 +183,12 @@ def _controller(settings: Settings) -> JenkinsController | None:
     )
 
 
-def _tokens(settings: Settings, data_dir: Path) -> TokenVerifier:
-    from agent.tokens import AdminToken, TokenFile, admin_token
+def _tokens(settings: Settings, service: Service) -> TokenVerifier:
+    from agent.tokens import AdminToken, FirstOf, TokenFile, admin_token
 
-    if settings.auth.token_file is not None:
-        return TokenFile(settings.auth.token_file)
-    return AdminToken(admin_token(data_dir))
+    file = settings.auth.token_file
+    own = AdminToken(admin_token(service.data_dir)) if file is None else TokenFile(file)
+    return FirstOf(own, service.store.exchanges)
 
 
 def _token_file(config: Path | None) -> TokenFile:

@@ -36,12 +36,15 @@ STATUS: Mapping[type[errors.AgentError], int] = {
     errors.StartBeyondEnd: 416,
     errors.InvalidSettings: 500,
     errors.NotFound: 404,
+    errors.InvalidIdToken: 401,
     errors.Conflict: 409,
     errors.StaleClaim: 409,
     errors.Unavailable: 503,
     errors.StoreUnavailable: 503,
     errors.LogFailed: 503,
     errors.SourceFailed: 502,
+    errors.BuildStepFailed: 502,
+    errors.HookFailed: 502,
     errors.ControllerError: 502,
     errors.ControllerUnavailable: 503,
     errors.ControllerRefused: 502,
@@ -125,8 +128,14 @@ async def _agent_error(request: Request, error: Exception) -> Response:
             instance=quote(request.scope["path"]),
             rule=error.rule if isinstance(error, errors.Rejected) else None,
         ),
-        {"Retry-After": str(error.retry_after)} if isinstance(error, errors.Unavailable) else None,
+        _headers(error),
     )
+
+
+def _headers(error: Exception) -> Mapping[str, str]:
+    if isinstance(error, errors.Unavailable):
+        return {"Retry-After": str(error.retry_after)}
+    return {"WWW-Authenticate": "Bearer"} if isinstance(error, errors.InvalidIdToken) else {}
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from agent.agents.remote import node_name
-from agent.builds import AgentRequest, BuildRequest, BuildState, Reason, Result
+from agent.builds import BuildState, Reason, Result
+from agent.requests import (
+    AgentRequest,
+    BuildRequest,
+    ContainerRequest,
+    HookRequest,
+    ImageBuildRequest,
+    ImagePushRequest,
+    Request,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,8 +41,32 @@ EXAMPLE_REQUESTS: dict[str, Example] = {
     "least": {"summary": "A command in an image", "value": {"image": "busybox", "commands": ["echo hello"]}},
     "git": {"summary": "Tests of a git repository", "value": _EXAMPLE_REQUEST},
 }
+EXAMPLE_IMAGE_BUILDS: dict[str, Example] = {
+    "inline": {
+        "summary": "A Dockerfile alone",
+        "value": {"tags": ["hello"], "dockerfile_text": "FROM busybox\nRUN echo hello >/hello\n"},
+    },
+    "git": {
+        "summary": "Build and push from a git repository",
+        "value": {
+            "tags": ["registry.example/team/app:1", "registry.example/team/app:latest"],
+            "push": True,
+            "context": {"type": "git", "url": "https://git.example.com/team/app.git", "ref": "main"},
+            "build_args": {"VERSION": "1"},
+            "secrets": {"npm": "a secret"},
+        },
+    },
+}
+_KINDS: dict[type[Request], Literal["container", "agent", "image-build", "image-push"]] = {
+    BuildRequest: "container",
+    HookRequest: "container",
+    AgentRequest: "agent",
+    ImageBuildRequest: "image-build",
+    ImagePushRequest: "image-push",
+}
 _EXAMPLE_BUILD: dict[str, Any] = {
     "id": EXAMPLE_ID,
+    "kind": "container",
     "state": "finished",
     "image": "python:3.12",
     "image_id": "sha256:5c1b9f6d1e2a",
@@ -51,6 +84,8 @@ _EXAMPLE_BUILD: dict[str, Any] = {
     "log_size": 20412,
     "request": {**_EXAMPLE_REQUEST, "secrets": {"PIP_PASSWORD": "**********"}, "memory": 512 * 1024**2},
     "agent": None,
+    "image_build": None,
+    "parent": None,
     "labels": {"job": "app/main"},
     "links": {
         "self": f"/v1/builds/{EXAMPLE_ID}",
@@ -121,16 +156,75 @@ class AgentView(BaseModel):
         )
 
 
+class ReferenceView(BaseModel):
+    """An image by its reference, and the digest of its manifest."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    reference: str
+    digest: str | None
+
+
+class StepView(BaseModel):
+    """A step of an image's build, as BuildKit names it."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str
+    cached: bool
+    seconds: float
+
+
+class ImageBuildView(BaseModel):
+    """What an image build made, or a push sent."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str | None = Field(description="The image's own id; null if none was kept.")
+    digest: str | None = Field(description="Of its manifest, once a registry has it.")
+    size: int | None = Field(description="Bytes, unpacked.")
+    tags: list[str]
+    pushed: list[ReferenceView]
+    bases: list[ReferenceView] = Field(description="Images that it was made from; a digest if the name was resolved.")
+    steps: list[StepView]
+
+
+class ImageView(ImageBuildView):
+    """An image, and the build that made it."""
+
+    build: str
+    created_at: datetime
+    created_by: str
+
+    @classmethod
+    def of(cls, build: Build) -> Self:
+        """The view of what an image build made."""
+        made = ImageBuildView.model_validate(build.image)
+        return cls(
+            build=build.id, created_at=moment(build.created_at), created_by=build.created_by, **made.model_dump()
+        )
+
+
+class ImageList(BaseModel):
+    """One page of images, newest first."""
+
+    images: list[ImageView]
+    next: str | None = Field(description="The `cursor` of the next page; null on the last one.", examples=[EXAMPLE_ID])
+
+
 class BuildView(BaseModel):
     """A build: what was asked for, how far it is, how it ended."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE_BUILD]})
 
     id: str
+    kind: Literal["container", "agent", "image-build", "image-push"]
     state: BuildState
-    image: str
+    image: str | None = Field(description="What its container is of; null for image builds and pushes.")
     image_id: str | None = Field(description="What the image's name meant when the build began.")
-    created_by: str = Field(description="The name of the token that posted it; `jenkins:queue` for agents.")
+    created_by: str = Field(
+        description="The name of the token that posted it; `jenkins:queue` for agents, `hook:` and its name for hooks."
+    )
     created_at: datetime
     started_at: datetime | None = Field(description="When its container was started.")
     finished_at: datetime | None
@@ -142,10 +236,12 @@ class BuildView(BaseModel):
     phases: dict[str, float] = Field(description="Seconds that each part took.")
     artifacts: list[ArtifactView]
     log_size: int = Field(description="Bytes of log so far.")
-    request: BuildRequest | AgentRequest = Field(
+    request: BuildRequest | AgentRequest | ImageBuildRequest | ImagePushRequest = Field(
         description="As posted, with every secret as `**********`; of agents, as their label or template has it."
     )
     agent: AgentView | None = Field(default=None, description="Of agents for the controller's queue alone.")
+    image_build: ImageBuildView | None = Field(default=None, description="Of image builds and pushes alone.")
+    parent: str | None = Field(default=None, description="The build that asked for it through its socket.")
     labels: dict[str, str]
     links: Links
 
@@ -157,7 +253,8 @@ class BuildView(BaseModel):
         return cls(
             id=build.id,
             state=build.state,
-            image=build.request.image,
+            kind=_KINDS[type(build.request)],
+            image=build.request.image if isinstance(build.request, ContainerRequest) else None,
             image_id=build.image_id,
             created_by=build.created_by,
             created_at=moment(build.created_at),
@@ -173,6 +270,8 @@ class BuildView(BaseModel):
             log_size=log_size,
             request=build.request,
             agent=AgentView.of(build),
+            image_build=build.image and ImageBuildView.model_validate(build.image),
+            parent=build.parent,
             labels=build.request.labels,
             links=Links.model_validate({"self": here, "log": f"{here}/log", "artifacts": f"{here}/artifacts"}),
         )

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from agent import policy, toolkit
-from agent.builds import Build, BuildRequest, BuildState
+from agent.builds import Build, BuildState
 from agent.docker_engine import wire as docker_wire
+from agent.requests import BuildRequest
 from agent.settings import BuildSettings
-from bench import agents
+from bench import agents, gate, images
 from bench.floor import Floor, Times
 from bench.service import Client
 from tests.e2e.harness import BUSYBOX, ServiceProcess, until
@@ -41,6 +42,8 @@ def main() -> None:
         "memory": memory,
         "agents": agents.agents,
         "looks": agents.looks,
+        "images": images.images,
+        "gate": gate.gate,
     }
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[[], *parts], help="which parts; all if none is named")
@@ -166,6 +169,7 @@ def floor_body(service: ServiceProcess, request: dict[str, Any]) -> tuple[dict[s
     place = policy.Place(
         service_id="floor",
         volume=service.name,
+        volume_dir=str(service.data),
         toolkit=next(f"toolkit/{each.name}" for each in (service.data / "toolkit").iterdir()),
         network=service.name,
         runtime=None,
@@ -233,6 +237,15 @@ GOALS = {
     ("agents", "warm_ratio"): "the same / a container that runs java -version",
     ("looks", "requests"): "100 items, 50 nodes: requests of a look, <= 2",
     ("looks", "cpu_ms"): "100 items, 50 nodes: CPU of a look, ms, < 50",
+    ("images", "noop_ratio"): "rebuild, all cached / docker with the socket, <= 1.3",
+    ("images", "cold_ratio"): "build, nothing cached / docker with the socket, <= 1.1",
+    ("images", "push_ratio"): "push of 64 MiB / docker push, <= 1.1",
+    ("images", "warm_advantage"): "build on an empty cache / our rebuild, as a factor",
+    ("gate", "run_ratio"): "docker run through the gate / the socket, <= 1.15",
+    ("gate", "exec_throughput"): "500 MB out of an exec, throughput / the socket's, >= 0.7",
+    ("gate", "cp_throughput"): "docker cp of 500 MB, throughput / the socket's, >= 0.7",
+    ("gate", "inspect_more_ms"): "median inspect, ms more than the socket, <= 3",
+    ("gate", "open_ms"): "a gate that is ready, ms, <= 5",
 }
 
 

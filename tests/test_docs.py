@@ -3,6 +3,7 @@
 import os
 import re
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 
@@ -10,7 +11,9 @@ from agent.settings import Settings, load_settings
 from agent.settings.names import ANY, find, names
 from agent.settings.reference import page
 
-DOCS = Path(__file__).parent.parent / "docs"
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "jenkins").glob("*.md")])
 
 
 def test_the_settings_page_is_up_to_date():
@@ -36,3 +39,32 @@ def test_the_example_on_the_settings_page_loads(tmp_path, monkeypatch):
     settings = load_settings(tmp_path / "sibling.toml")
     assert settings != Settings()
     assert settings.builds.max_memory == 16 * 1024**3
+
+
+def test_the_jenkinsfile_in_the_readme_is_the_tested_example():
+    example = (ROOT / "jenkins/examples/build-and-push/Jenkinsfile").read_text()
+    assert indent(example, "    ") in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page):
+    text = re.sub(r"^(?: {4}|```).*$", "", page.read_text(), flags=re.MULTILINE)
+    for path, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", text):
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"there is no {path}"
+        assert not anchor or anchor in anchors(target), f"{path} has no #{anchor}"
+
+
+def anchors(page: Path) -> set[str]:
+    """Those that GitHub gives to headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_test_that_the_security_page_names_is_there():
+    named = set(re.findall(r"`(test_\w+)`", (DOCS / "security.md").read_text()))
+    there = {
+        name for file in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"def (test_\w+)", file.read_text())
+    }
+    assert named
+    assert named <= there

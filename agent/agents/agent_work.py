@@ -21,7 +21,7 @@ from agent.agents.job_watch import JobWatch
 from agent.agents.last_words import Death, death, job_ended
 from agent.agents.node import NOT_NEEDED, AgentNode
 from agent.agents.record import Record
-from agent.builds import AgentRequest, Artifact, BuildState, Outcome, Reason, Result
+from agent.builds import Artifact, BuildState, Outcome, Reason, Result
 from agent.errors import ControllerError, ControllerRefused, ControllerUnavailable, EngineError, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from agent.files.workspace import Workspaces
     from agent.metrics import Metrics
     from agent.policy import Place
+    from agent.requests import AgentRequest
     from agent.settings import Settings
     from agent.work import Halt, Held
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from agent import labels
-from agent.builds import AgentRequest
-from agent.errors import InvalidRequest
+from agent import callers, grants, job_url, labels
+from agent.docker_access import rights
+from agent.errors import InvalidRequest, Rejected
+from agent.requests import AgentRequest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from agent.settings.grants import GrantSettings
     from agent.settings.templates import Template
 
 
@@ -28,6 +30,22 @@ class Catalog:
 
     templates: Mapping[str, Template]
     heap: int | None = None
+    grants: Mapping[str, GrantSettings] = field(default_factory=dict)
+    daemon_image: str | None = None  # without one the level `isolated` is not to be had
+
+    def granted(self, request: AgentRequest, url: str) -> AgentRequest:
+        """The same, refused if it has more of Docker than the job of that URL may have, or than there is.
+
+        A job that we may not see is asked about when it uses its socket, as any is then: another may take the agent.
+        """
+        job = job_url.of_task(url)
+        try:
+            rights.check_daemons(request.docker, self.daemon_image)
+            if job is not None and not rights.by_template(request.template, request.docker):
+                grants.check_docker(callers.job(job), request.docker, self.grants)
+        except Rejected as error:
+            return request.model_copy(update={"refusal": f"{error} ({error.rule})"})
+        return request
 
     def for_expression(self, expression: labels.Expression) -> AgentRequest | None:
         """The agent that a job with this label expression may run on, or None if we have none."""
@@ -63,6 +81,7 @@ class Catalog:
             caches=dict(template.caches),
             heap=template.heap or self.heap,
             pull=template.pull,
+            docker=template.docker,
         )
 
     def _of_label(self, atom: str) -> AgentRequest:
@@ -72,7 +91,12 @@ class Catalog:
             if wish is None:
                 raise InvalidRequest(f"{atom!r} names no image")
             return AgentRequest(
-                node_labels=[atom], image=wish.image, cpus=wish.cpus, memory=wish.memory, heap=self.heap
+                node_labels=[atom],
+                image=wish.image,
+                cpus=wish.cpus,
+                memory=wish.memory,
+                heap=self.heap,
+                docker=wish.docker,
             )
         except InvalidRequest as error:
             refusal = str(error)

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 from agent.agents import ownership
 from agent.agents.remote import node_name
-from agent.builds import AgentRequest, Build
+from agent.requests import AgentRequest
 from agent.waiting import wanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from agent.agents.catalog import Catalog
+    from agent.builds import Build
     from agent.controller import Computer, QueueItem
     from agent.settings.templates import Template
     from agent.waiting import Wanted
@@ -52,8 +53,8 @@ class Plan:
 
 
 def key_of(request: AgentRequest) -> Key:
-    """What makes two agents stand in for each other."""
-    return tuple(sorted(request.node_labels))
+    """What makes two agents stand in for each other; one that is refused to its job stands in for none."""
+    return (*sorted(request.node_labels), *([] if request.refusal is None else [request.refusal]))
 
 
 def needs(
@@ -124,15 +125,16 @@ def plan(
 
 
 def _need(item: QueueItem, wish: Wanted, computers: Mapping[str, Computer], catalog: Catalog) -> Need | None:
+    fits: Callable[[Collection[str]], bool]
     if wish.expression is not None:
-        request = catalog.for_expression(wish.expression)
-        return None if request is None else Need(item=item, request=request, fits=wish.expression.matches)
-    if wish.node is None or wish.node not in computers:
+        request, fits = catalog.for_expression(wish.expression), wish.expression.matches
+    elif wish.node is not None and wish.node in computers:
+        # It is told apart by one node alone, whose every label may be the one that it waits for.
+        labels = computers[wish.node].labels - {wish.node}
+        request, fits = catalog.for_labels(labels), labels.issubset
+    else:
         return None
-    # It is told apart by one node alone, whose every label may be the one that it waits for.
-    labels = computers[wish.node].labels - {wish.node}
-    request = catalog.for_labels(labels)
-    return None if request is None else Need(item=item, request=request, fits=lambda others: labels <= set(others))
+    return None if request is None else Need(item=item, request=catalog.granted(request, item.url), fits=fits)
 
 
 def _is_anothers_spare(computer: Computer, service: str, alive: Collection[str]) -> bool:

@@ -103,7 +103,12 @@ def open_door(
     provisioner = Provisioner(
         settings=settings,
         view=view,
-        catalog=Catalog(templates=with_labels(settings.resolved_templates()), heap=jenkins.heap),
+        catalog=Catalog(
+            templates=with_labels(settings.resolved_templates()),
+            heap=jenkins.heap,
+            grants=settings.grants,
+            daemon_image=settings.daemon.image,
+        ),
         store=parts.store,
         scheduler=scheduler,
         metrics=parts.metrics,

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from agent.agents.demand import key_of
-from agent.builds import AgentRequest, Reason, Result
+from agent.builds import Reason, Result
+from agent.requests import AgentRequest
 
 if TYPE_CHECKING:
     from agent.agents.demand import Key

@@ -10,8 +10,9 @@ from agent.agents import remote
 from agent.errors import NodeExists
 
 if TYPE_CHECKING:
-    from agent.builds import AgentRequest, Build
+    from agent.builds import Build
     from agent.controller import Controller
+    from agent.requests import AgentRequest
 
 ONE_BUILD = "Sibling: this agent takes one build and no more."
 NOT_NEEDED = "Sibling: this agent is not needed any more."

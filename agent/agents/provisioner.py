@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from agent.agents.failures import Failure
     from agent.agents.view import Sight, View
     from agent.build_store import BuildStore
-    from agent.builds import AgentRequest, Build
+    from agent.builds import Build
     from agent.metrics import Metrics
+    from agent.requests import AgentRequest
     from agent.scheduler import Scheduler
     from agent.settings import Settings
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from agent import toolkit
 from agent.agents import ownership
 from agent.agents.ownership import Owner
-from agent.runner import container_name
+from agent.engine import container_name
 
 if TYPE_CHECKING:
-    from agent.builds import AgentRequest, Build
+    from agent.builds import Build
+    from agent.requests import AgentRequest
 
 REMOTE_DIR = toolkit.WORKSPACE
 # Jenkins keeps the workspaces of jobs in this folder of a node's (WorkspaceLocator, Slave.getWorkspaceRoot).

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 USER = "10001:10001"
 _MIB = 1024**2
 MEMORY = 256 * _MIB
+PIDS = 256
 LOG_SIZE = 4 * _MIB
 
 
@@ -32,12 +33,14 @@ class Residents:
     engine: Engine
     place: Place
 
-    async def start(self, role: str, kit: str, task: bytes, mounts: Sequence[Mount]) -> tuple[str, OutputStream]:
+    async def start(
+        self, role: str, kit: str, task: bytes, mounts: Sequence[Mount], *, pids: int = PIDS
+    ) -> tuple[str, OutputStream]:
         """Start one in place of any before it; returns its id and its output. Raises EngineError."""
         await self.remove(role)
         await self.engine.ensure_image(plain_image.reference(), plain_image.archive())
         container = await self.engine.create(
-            f"sibling-{role}-{self.place.service_id[:12]}", self._spec(role, kit, mounts)
+            f"sibling-{role}-{self.place.service_id[:12]}", self._spec(role, kit, mounts, pids)
         )
         stream = await self.engine.attach(container, task)
         try:
@@ -57,7 +60,7 @@ class Residents:
         for container in await self.engine.list({LABEL_SERVICE: self.place.service_id, LABEL_ROLE: role}):
             await self.engine.remove(container.id)
 
-    def _spec(self, role: str, kit: str, mounts: Sequence[Mount]) -> ContainerSpec:
+    def _spec(self, role: str, kit: str, mounts: Sequence[Mount], pids: int) -> ContainerSpec:
         place = self.place
         tools = Mount(volume=place.volume, subpath=kit, target=toolkit.TARGET, read_only=True)
         return ContainerSpec(
@@ -72,7 +75,7 @@ class Residents:
             tmpfs={"/tmp": f"rw,noexec,nosuid,nodev,mode=1777,size={16 * _MIB}"},  # noqa: S108 - the container's own
             cpus=1,
             memory=MEMORY,
-            pids=256,
+            pids=pids,
             shm_size=_MIB,
             cap_add=(),
             log_size=LOG_SIZE,

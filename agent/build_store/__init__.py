@@ -14,28 +14,31 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from cryptography.fernet import Fernet, InvalidToken
-from sqlalchemy import delete, func, insert, select, true, update
+from sqlalchemy import Text, cast, delete, func, insert, select, true, update
 
 from agent.build_store.database import Database
+from agent.build_store.exchanges import Exchanges
 from agent.build_store.table import (
-    CLAIMED,
     COLUMNS,
     WAITING,
     build_from,
     builds,
     finished,
     has_room,
+    in_lane,
     is_agent,
     is_claimed,
+    made_image,
     new_row,
 )
 from agent.builds import (
+    UNFINISHED,
     AgentRecord,
-    AgentRequest,
     Artifact,
     Build,
-    BuildRequest,
     BuildState,
+    ImageRecord,
+    Lane,
     Outcome,
     Reason,
     Result,
@@ -51,10 +54,10 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
 
     from agent.build_store.table import BuildRow
+    from agent.requests import Request
 
 _INSERT = insert(builds).returning(*COLUMNS)
 _ORDER = list(BuildState)
-_UNFINISHED = (BuildState.QUEUED, *CLAIMED)
 _PAGE = 200  # builds
 _is_queued = builds.c.state == BuildState.QUEUED
 _CANCELLED_EARLY = Outcome(
@@ -83,20 +86,24 @@ class BuildStore:
         self._key = key
         self._clock = clock
         self._database = Database(path)
+        self.exchanges = Exchanges(self._database, key, clock)
 
     def submit(
         self,
-        request: BuildRequest | AgentRequest,
+        request: Request,
         created_by: str,
         *,
+        parent: str | None = None,
         idempotency_key: str | None = None,
         max_queued: int,
     ) -> tuple[Build, bool]:
         """Put a build into the queue; also says whether it is new, or the one that this idempotency key made before.
 
+        `parent` is the build that asks for it from inside.
+
         Raises Conflict if the key made another request's build, and Unavailable if `max_queued` builds wait already.
         """
-        values = new_row(new_build_id(), request, created_by, self._clock())
+        values = new_row(new_build_id(), request, created_by, self._clock(), parent)
         values["secrets"] = self._encrypted(request.secret_values())
         if idempotency_key is not None:
             values |= {"idempotency_key": idempotency_key, "request_digest": self._digest(request)}
@@ -116,12 +123,59 @@ class BuildStore:
         return found[0]
 
     def list(
-        self, *, states: Collection[BuildState] = (), before: str | None = None, limit: int = 50
+        self,
+        *,
+        states: Collection[BuildState] = (),
+        parent: str | None = None,
+        before: str | None = None,
+        limit: int = 50,
     ) -> builtins.list[Build]:
-        """At most `limit` builds, the newest first: in these states, or in any, and older than the build `before`."""
+        """At most `limit` builds, the newest first: in these states, or in any, and older than the build `before`.
+
+        With `parent` only those that this build asked for.
+        """
         in_states = builds.c.state.in_(states) if states else true()
-        older = builds.c.id < before if before is not None else true()
-        return self._read(in_states, older, order=[builds.c.id.desc()], limit=limit)
+        of_parent = builds.c.parent == parent if parent is not None else true()
+        return self._read(in_states, of_parent, _older(before), order=[builds.c.id.desc()], limit=limit)
+
+    def images(
+        self,
+        *,
+        created_by: str | None = None,
+        tag: str | None = None,
+        before: str | None = None,
+        limit: int = 50,
+    ) -> builtins.list[Build]:
+        """At most `limit` image builds that made an image, the newest first: of one caller, or of all.
+
+        `tag` is a full reference that they gave.
+        """
+        # The list as JSON text, in which a reference has no character that is written otherwise. The rest of the record
+        # has references, too: of its bases.
+        tags = cast(builds.c.image["tags"], Text)
+        tagged = tags.contains(f'"{tag}"', autoescape=True) if tag is not None else true()
+        mine = builds.c.created_by == created_by if created_by is not None else true()
+        return self._read(*made_image, mine, tagged, _older(before), order=[builds.c.id.desc()], limit=limit)
+
+    def image_tags(self, created_by: str, limit: int) -> dict[str, str]:
+        """The names that one caller's last image builds gave, and by each the newest build's id.
+
+        A build that starts looks at them all, so no whole records are made of them.
+        """
+        found: dict[str, str] = {}
+        query = select(builds.c.id, builds.c.image).where(*made_image, builds.c.created_by == created_by)
+        with self._database.reading() as connection:
+            rows = connection.execute(query.order_by(builds.c.id.desc()).limit(limit)).all()
+        for row in rows:
+            for tag in row.image["tags"] if row.image else ():
+                found.setdefault(tag, row.id)
+        return found
+
+    def orphans(self) -> builtins.list[Build]:
+        """Builds that have not finished, while the one that asked for them has, or is gone."""
+        parents = builds.alias("parents")
+        alive = select(parents.c.id).where(parents.c.state.in_(UNFINISHED))
+        return self._read(builds.c.parent.is_not(None), builds.c.state.in_(UNFINISHED), builds.c.parent.not_in(alive))
 
     def secrets(self, build_id: str) -> dict[str, str]:
         """The secrets in the clear, by variable name, until the build has finished; then none. Raises NotFound."""
@@ -140,8 +194,10 @@ class BuildStore:
             ) from error
         return values
 
-    def claim(self, owner: str, lease_until: float, admits: Callable[[Build], bool]) -> Build | None:
-        """Take the first build by priority, then age, whose concurrency key has room, and make it PREPARING.
+    def claim(
+        self, owner: str, lease_until: float, admits: Callable[[Build], bool], *, lane: Lane = Lane.BUILDS
+    ) -> Build | None:
+        """Take a lane's first build by priority, then age, whose concurrency key has room, and make it PREPARING.
 
         None if no build waits, or if that first one is not admitted: no other overtakes it, lest big builds starve.
         `admits` is asked outside of any transaction, maybe about a build that another claimer then gets.
@@ -153,7 +209,7 @@ class BuildStore:
             "owner": owner,
             "lease_until": lease_until,
         }
-        while (heads := self._read(_is_queued, has_room, order=first, limit=1)) and admits(heads[0]):
+        while (heads := self._read(_is_queued, in_lane[lane], has_room, order=first, limit=1)) and admits(heads[0]):
             if claimed := self._change([*_same(heads[0]), has_room], taken):
                 return claimed[0]
         return None
@@ -181,12 +237,18 @@ class BuildStore:
         return self._change_held(held, values | {"state": state or held.state})
 
     def finish(
-        self, held: Build, outcome: Outcome, *, phases: Mapping[str, float], artifacts: Sequence[Artifact]
+        self,
+        held: Build,
+        outcome: Outcome,
+        *,
+        phases: Mapping[str, float],
+        artifacts: Sequence[Artifact],
+        image: ImageRecord | None = None,
     ) -> Build:
-        """Publish how a claimed build ended, and forget its secrets."""
+        """Publish how a claimed build ended and what it made, and forget its secrets."""
         files = [[artifact.path, artifact.size] for artifact in artifacts]
-        ended = finished(outcome, self._clock())
-        return self._change_held(held, ended | {"phases": dict(phases), "artifacts": files})
+        left = {"phases": dict(phases), "artifacts": files, "image": image and asdict(image)}
+        return self._change_held(held, finished(outcome, self._clock()) | left)
 
     def request_cancel(self, build_id: str) -> Build:
         """Finish a queued build as ABORTED, tell the holder of a claimed one, leave a finished one. Raises NotFound."""
@@ -236,7 +298,7 @@ class BuildStore:
     def unfinished(self) -> Iterator[Build]:
         """All builds that have not finished, the newest first; read in pages, since a full queue is large."""
         before = None
-        while page := self.list(states=_UNFINISHED, before=before, limit=_PAGE):
+        while page := self.list(states=UNFINISHED, before=before, limit=_PAGE):
             yield from page
             before = page[-1].id
 
@@ -246,7 +308,7 @@ class BuildStore:
 
     def agents(self) -> builtins.list[Build]:
         """All agents that have not finished, the oldest first."""
-        return self._read(is_agent, builds.c.state.in_(_UNFINISHED), order=[builds.c.id])
+        return self._read(is_agent, builds.c.state.in_(UNFINISHED), order=[builds.c.id])
 
     def counts(self) -> dict[BuildState, int]:
         """How many builds are in each state."""
@@ -296,7 +358,7 @@ class BuildStore:
     def _encrypted(self, values: Mapping[str, str]) -> bytes | None:
         return self._fernet.encrypt(json.dumps(values).encode()) if values else None
 
-    def _digest(self, request: BuildRequest | AgentRequest) -> str:
+    def _digest(self, request: Request) -> str:
         """The same for the same request, secrets included; keyed, lest one who has the file tries out secrets."""
         whole = json.dumps([request.model_dump(mode="json"), request.secret_values()], sort_keys=True)
         return hmac.digest(self._key, whole.encode(), "sha256").hex()
@@ -308,6 +370,10 @@ def _same(held: Build) -> list[ColumnElement[bool]]:
 
 def _update(connection: Connection, where: Sequence[ColumnElement[bool]], values: Mapping[str, Any]) -> list[BuildRow]:
     return [*connection.execute(update(builds).where(*where).values(values).returning(*COLUMNS))]
+
+
+def _older(before: str | None) -> ColumnElement[bool]:
+    return builds.c.id < before if before is not None else true()
 
 
 def _by_age(rows: Sequence[BuildRow]) -> list[Build]:

@@ -11,16 +11,20 @@ import sqlalchemy as sa
 
 from agent.builds import (
     AgentRecord,
-    AgentRequest,
     Artifact,
+    BaseImage,
     Build,
-    BuildRequest,
     BuildState,
+    ImageRecord,
+    ImageStep,
     Job,
+    Lane,
     Outcome,
+    Pushed,
     Reason,
     Result,
 )
+from agent.requests import AgentRequest, BuildRequest, HookRequest, ImageBuildRequest, ImagePushRequest, Request
 
 metadata = sa.MetaData()
 builds = sa.Table(
@@ -50,17 +54,28 @@ builds = sa.Table(
     sa.Column("phases", sa.JSON, nullable=False),
     sa.Column("artifacts", sa.JSON, nullable=False),  # [[path, size], ...]
     sa.Column("image_id", sa.String(255)),
-    sa.Column("kind", sa.String(16), nullable=False, server_default="build"),  # of request: `build` or `agent`
+    sa.Column("kind", sa.String(16), nullable=False, server_default="build"),  # of request: a key of `_REQUESTS`
     sa.Column("agent", sa.JSON),  # an AgentRecord
+    sa.Column("parent", sa.String(26)),
+    sa.Column("image", sa.JSON),  # an ImageRecord
     sa.UniqueConstraint("created_by", "idempotency_key", name="builds_idempotency"),
 )
 sa.Index("builds_queue", builds.c.state, builds.c.priority.desc(), builds.c.id)
 sa.Index("builds_by_state", builds.c.state, builds.c.id)
 sa.Index("builds_concurrency", builds.c.concurrency_key, builds.c.state)
 sa.Index("builds_retention", builds.c.finished_at)
+sa.Index("builds_parent", builds.c.parent)
+sa.Index("builds_images", builds.c.kind, builds.c.created_by, builds.c.id)
 
 CLAIMED = (BuildState.PREPARING, BuildState.CONNECTED, BuildState.RUNNING)
-_REQUESTS: dict[str, type[BuildRequest | AgentRequest]] = {"build": BuildRequest, "agent": AgentRequest}
+_REQUESTS: dict[str, type[Request]] = {
+    "build": BuildRequest,
+    "agent": AgentRequest,
+    "hook": HookRequest,
+    "image": ImageBuildRequest,
+    "push": ImagePushRequest,
+}
+_KINDS = {request: kind for kind, request in _REQUESTS.items()}
 # What `build_from` needs.
 COLUMNS = [column for column in builds.c if column.name not in {"secrets", "request_digest", "idempotency_key"}]
 BuildRow: TypeAlias = sa.Row[*tuple[Any, ...]]
@@ -68,6 +83,18 @@ BuildRow: TypeAlias = sa.Row[*tuple[Any, ...]]
 _others = builds.alias("others")
 is_claimed = builds.c.state.in_(CLAIMED)
 is_agent = builds.c.kind == "agent"
+made_image = (
+    builds.c.kind == "image",
+    builds.c.state == BuildState.FINISHED,
+    builds.c.result == Result.SUCCESS,
+)
+_is_container = builds.c.kind.in_(["build", "agent"])
+in_lane = {
+    Lane.IMAGES: builds.c.kind.in_(["image", "push"]),
+    Lane.HOOKS: builds.c.kind == "hook",
+    Lane.NESTED: sa.and_(_is_container, builds.c.parent.is_not(None)),
+    Lane.BUILDS: sa.and_(_is_container, builds.c.parent.is_(None)),
+}
 has_room = sa.or_(
     builds.c.concurrency_key.is_(None),
     sa.select(sa.func.count())
@@ -97,16 +124,19 @@ def build_from(row: BuildRow) -> Build:
         phases=row.phases,
         artifacts=tuple(Artifact(path=path, size=size) for path, size in row.artifacts),
         image_id=row.image_id,
-        agent=None if row.kind == "build" else _agent_from(row.agent or {}),
+        agent=_agent_from(row.agent or {}) if row.kind == "agent" else None,
+        parent=row.parent,
+        image=row.image and _image_from(row.image),
     )
 
 
-def new_row(build_id: str, request: BuildRequest | AgentRequest, created_by: str, created_at: float) -> dict[str, Any]:
+def new_row(build_id: str, request: Request, created_by: str, created_at: float, parent: str | None) -> dict[str, Any]:
     """The values of a build that waits for its first claim, without its secrets and its idempotency key."""
     concurrency = request.concurrency
     return {
         "id": build_id,
-        "kind": "agent" if isinstance(request, AgentRequest) else "build",
+        "kind": _KINDS[type(request)],
+        "parent": parent,
         "request": request.model_dump_json(),
         "created_by": created_by,
         "created_at": created_at,
@@ -129,6 +159,7 @@ WAITING: dict[str, Any] = {
     "image_id": None,
     "phases": {},
     "agent": None,
+    "image": None,
 }
 
 
@@ -157,6 +188,12 @@ def _outcome_from(row: BuildRow) -> Outcome | None:
         message=row.message,
         exit_code=row.exit_code,
     )
+
+
+def _image_from(values: dict[str, Any]) -> ImageRecord:
+    parts = {"pushed": Pushed, "bases": BaseImage, "steps": ImageStep}
+    made = {name: tuple(part(**each) for each in values[name]) for name, part in parts.items()}
+    return ImageRecord(**values | made | {"tags": tuple(values["tags"])})
 
 
 def _agent_from(values: dict[str, Any]) -> AgentRecord:

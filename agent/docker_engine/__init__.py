@@ -19,14 +19,14 @@ from agent.docker_engine import wire
 from agent.docker_engine.calls import DockerCalls, unless
 from agent.docker_engine.stream import MAX_STDIN
 from agent.docker_engine.wire import Refused
-from agent.engine import Container, EngineInfo, ExitStatus, Image, MountPoint, Usage
-from agent.errors import ContainerExists, ContainerNotFound, EngineError, ImageUnavailable
+from agent.errors import ContainerExists, ContainerNotFound, EngineError, ImageUnavailable, PushFailed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from agent.docker_engine.stream import Connection, DockerStream
-    from agent.engine import ContainerSpec
+    from agent.engine import Container, ContainerSpec, EngineInfo, ExitStatus, Image, MountPoint, Usage
+    from agent.registries import Login
 
 T = TypeVar("T")
 
@@ -78,7 +78,7 @@ class DockerEngine:
         """The image that the reference names, or None."""
         inspect = self._calls.short(f"look for image {reference}", self._sdk.inspect_image, reference)
         answer = await unless(HTTPStatus.NOT_FOUND, inspect)
-        return None if answer is None else Image(id=answer["Id"], user=answer["Config"].get("User", ""))
+        return None if answer is None else wire.image(answer)
 
     async def ensure_image(self, reference: str, archive: bytes) -> None:
         """Make an image of this name out of a tar of its files, unless there is one."""
@@ -87,17 +87,58 @@ class DockerEngine:
             make = partial(self._sdk.import_image_from_data, archive, repository=repository, tag=tag)
             await self._calls.slow(f"make image {reference}", make)
 
-    async def pull(self, reference: str, progress: Callable[[str], None]) -> None:
+    async def pull(self, reference: str, progress: Callable[[str], None], login: Login | None = None) -> None:
         """Pull it; `progress` is called in another thread, once a second at most."""
+        path = f"/images/create?fromImage={quote(reference, safe='')}"
+        pull = partial(_transfer, path, wire.PullProgress(reference), progress, login)
         try:
             with fail_after(self._pull_timeout):
-                await self._calls.long(f"pull image {reference}", partial(_pull, reference, progress))
+                await self._calls.long(f"pull image {reference}", pull)
         except Refused as refused:
             raise ImageUnavailable(str(refused)) from refused
         except TimeoutError as error:
             raise ImageUnavailable(
                 f"could not pull image {reference} within {self._pull_timeout:g} seconds (engine.pull_timeout)"
             ) from error
+
+    async def push(self, reference: str, progress: Callable[[str], None], login: Login | None = None) -> str:
+        """Push it; `progress` is called in another thread, once a second at most."""
+        name, _, tag = reference.rpartition(":")
+        state = wire.PushProgress(reference)
+        push = partial(_transfer, f"/images/{quote(name)}/push?tag={quote(tag)}", state, progress, login)
+        try:
+            with fail_after(self._pull_timeout):
+                await self._calls.long(f"push image {reference}", push)
+        except Refused as refused:
+            raise PushFailed(str(refused), denied=refused.status == HTTPStatus.NOT_FOUND) from refused
+        except TimeoutError as error:
+            raise PushFailed(
+                f"could not push image {reference} within {self._pull_timeout:g} seconds (engine.pull_timeout)",
+                denied=True,
+            ) from error
+        return state.digest()
+
+    async def tag(self, image: str, reference: str) -> None:
+        """Give it one more name."""
+        name, _, tag = reference.rpartition(":")
+        try:
+            await self._calls.short(f"tag image {image} as {reference}", self._sdk.tag, image, name, tag)
+        except Refused as refused:
+            if refused.status == HTTPStatus.NOT_FOUND:
+                raise ImageUnavailable(str(refused)) from refused
+            raise
+
+    async def untag(self, reference: str) -> None:
+        """Take the name away; a container that runs keeps the image."""
+        untag = self._calls.short(f"remove image {reference}", self._sdk.remove_image, reference)
+        await unless(HTTPStatus.NOT_FOUND, untag)
+
+    async def tags(self, folder: str) -> Sequence[str]:
+        """Those right below it; the engine tells all tags of each image that has one there."""
+        find = partial(self._sdk.images, filters={"reference": f"{folder}/*"})
+        answer = await self._calls.short(f"list images below {folder}", find)
+        tags = (tag for image in answer for tag in image.get("RepoTags") or ())
+        return [tag for tag in tags if tag.startswith(f"{folder}/")]
 
     async def create(self, name: str, spec: ContainerSpec) -> str:
         """Create a container and return its id."""
@@ -134,6 +175,11 @@ class DockerEngine:
         put = partial(_put_archive, container, wire.file_archive(path, content, mode))
         await self._for(container, self._calls.long(f"write {path} into container {container}", put))
 
+    async def make_link(self, container: str, path: str, target: str) -> None:
+        """Make a symbolic link. What was there goes, but a folder. Links on the way to it are followed, as in there."""
+        put = partial(_put_archive, container, wire.link_archive(path, target))
+        await self._for(container, self._calls.long(f"make the link {path} in container {container}", put))
+
     async def attach(self, container: str, stdin: bytes) -> DockerStream:
         """Attach before the start. The engine's socket holds `stdin` until the container reads it, even if we die."""
         if len(stdin) > MAX_STDIN:
@@ -157,6 +203,11 @@ class DockerEngine:
         doing = f"wait for container {container}"
         await self._for(container, self._calls.long(doing, partial(_wait, container)))
         return wire.exit_status(doing, (await self._inspect(container))["State"])
+
+    async def limit(self, container: str, *, cpus: float, memory: int) -> None:
+        """Other limits, in the same terms as at its creation, which the SDK does not know here."""
+        update = partial(_update, container, wire.update_body(cpus, memory))
+        await self._for(container, self._calls.long(f"limit container {container}", update))
 
     async def stop(self, container: str, grace: float) -> None:
         """TERM, then KILL after `grace`, which the engine takes in whole seconds."""
@@ -220,10 +271,16 @@ class DockerEngine:
             raise
 
 
-def _pull(reference: str, progress: Callable[[str], None], connection: Connection) -> None:
+def _transfer(
+    path: str,
+    state: wire.PullProgress | wire.PushProgress,
+    progress: Callable[[str], None],
+    login: Login | None,
+    connection: Connection,
+) -> None:
     connection.wait_forever()  # the engine says nothing before the registry does
-    connection.ask("POST", f"/images/create?fromImage={quote(reference, safe='')}")
-    state, said = wire.PullProgress(reference), time.monotonic()
+    connection.ask("POST", path, wire.registry_auth(login))
+    said = time.monotonic()
     for line in connection.lines():
         state.take(json.loads(line))
         if time.monotonic() - said >= _PROGRESS_EVERY:
@@ -257,6 +314,10 @@ def _get_archive(container: str, path: str, connection: Connection) -> bytes:
 def _head_archive(container: str, path: str, connection: Connection) -> bool:
     connection.ask("HEAD", f"/containers/{quote(container)}/archive?path={quote(path)}")
     return True
+
+
+def _update(container: str, body: bytes, connection: Connection) -> None:
+    connection.ask("POST", f"/containers/{quote(container)}/update", {"Content-Type": "application/json"}, body=body)
 
 
 def _put_archive(container: str, archive: bytes, connection: Connection) -> None:

@@ -5,18 +5,22 @@ Serves `docker_engine`. Everything is as the Docker Engine API 1.45 has it.
 
 from __future__ import annotations
 
+import base64
 import io
 import json
+import re
 import tarfile
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from agent.engine import Container, ContainerSpec, EngineInfo, ExitStatus, Mount, MountPoint, Usage
-from agent.errors import EngineError, ImageUnavailable
+from agent.engine import Container, ContainerSpec, EngineInfo, ExitStatus, Image, Mount, MountPoint, Usage
+from agent.errors import EngineError, ImageUnavailable, PushFailed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from agent.registries import Login
 
 Json = dict[str, Any]
 
@@ -30,7 +34,18 @@ _OOM_SCORE = 500
 _LOG_OVERHEAD = 28
 _MAX_FILE = 1024**2
 MAX_ARCHIVE = _MAX_FILE + 2 * tarfile.RECORDSIZE
-_LAYER_DONE = {"Pull complete", "Already exists"}
+_LAYER_DONE = {"Pull complete", "Already exists", "Pushed", "Layer already exists"}
+_QUERY = re.compile(r"\?[^\s\"]*")  # of a registry's URL: it may hold the state of an upload, signed
+# What registries say, through the engine, to whoever may not push; anything else may be over at the next try.
+_DENIALS = (
+    "does not exist locally",
+    "denied",
+    "unauthorized",
+    "authentication required",
+    "no basic auth",
+    "insufficient_scope",
+    "forbidden",
+)
 
 
 def create_body(spec: ContainerSpec) -> Json:
@@ -188,6 +203,7 @@ def engine_info(info: Json, version: Json) -> EngineInfo:
         memory=info["MemTotal"],
         storage_driver=info["Driver"],
         has_init=info["InitCommit"]["ID"] != "N/A",  # what the engine puts there if docker-init does not run
+        cgroup_driver=info["CgroupDriver"],
         runtimes=tuple(sorted(info["Runtimes"])),
         warnings=tuple(info["Warnings"] or ()),
     )
@@ -209,7 +225,19 @@ def usage(stats: Json) -> Usage:
 def file_archive(path: str, content: bytes, mode: int) -> bytes:
     """The body of `PUT /containers/{id}/archive` at `/` for one file of root's."""
     member = tarfile.TarInfo(path.lstrip("/"))
-    member.size, member.mode, member.mtime = len(content), mode, int(time.time())
+    member.size, member.mode = len(content), mode
+    return _archive(member, content)
+
+
+def link_archive(path: str, target: str) -> bytes:
+    """The same for a symbolic link."""
+    member = tarfile.TarInfo(path.lstrip("/"))
+    member.type, member.linkname, member.mode = tarfile.SYMTYPE, target, 0o777
+    return _archive(member, b"")
+
+
+def _archive(member: tarfile.TarInfo, content: bytes) -> bytes:
+    member.mtime = int(time.time())
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
         tar.addfile(member, io.BytesIO(content))
@@ -229,6 +257,25 @@ def archived_file(doing: str, archive: bytes) -> bytes | None:
             raise EngineError(f"could not {doing}: it has {member.size} bytes, and {_MAX_FILE} is the most")
         content = tar.extractfile(member)
         return None if content is None else content.read()
+
+
+def update_body(cpus: float, memory: int) -> bytes:
+    """The body of `POST /containers/{id}/update`; swap is not added to the memory."""
+    return json.dumps({"NanoCpus": round(cpus * 1e9), "Memory": memory, "MemorySwap": memory}).encode()
+
+
+def image(answer: Json) -> Image:
+    """An image as `GET /images/{name}/json` tells of it."""
+    return Image(id=answer["Id"], user=answer["Config"].get("User", ""), size=answer.get("Size", 0))
+
+
+def registry_auth(login: Login | None) -> dict[str, str]:
+    """The header that carries a login; an empty one for none, since a push without that header is a bad request."""
+    words: Json = {}
+    if login is not None:
+        named = {"username": login.username, "password": login.password}
+        words = {"identitytoken": login.password} if login.username == "<token>" else named
+    return {"X-Registry-Auth": base64.urlsafe_b64encode(json.dumps(words).encode()).decode()}
 
 
 class PullProgress:
@@ -258,3 +305,31 @@ class PullProgress:
         total = sum(whole for _, whole in self._bytes.values()) / 1e6
         layers = f"{sum(self._done.values())} of {len(self._done)} layers"
         return f"pulling {self._reference}: {layers}, {loaded:.1f} of {total:.1f} MB"
+
+
+class PushProgress:
+    """The same while it pushes; and the digest at the end."""
+
+    def __init__(self, reference: str) -> None:
+        self._reference = reference
+        self._layers: dict[str, bool] = {}
+        self._digest: str | None = None
+
+    def take(self, event: Json) -> None:
+        """Note one line of the answer to `POST /images/{name}/push`. Raises PushFailed with the registry's words."""
+        if "error" in event:
+            words = _QUERY.sub("", str(event["error"]))
+            denied = any(denial in words.lower() for denial in _DENIALS)
+            raise PushFailed(f"could not push image {self._reference}: {words}", denied=denied)
+        self._digest = (event.get("aux") or {}).get("Digest", self._digest)
+        if "id" in event and "progressDetail" in event:
+            self._layers[event["id"]] = event.get("status") in _LAYER_DONE
+
+    def digest(self) -> str:
+        """The digest that the registry has it by. Raises PushFailed if the engine ended without telling."""
+        if self._digest is None:
+            raise PushFailed(f"could not push image {self._reference}: the engine told no digest", denied=False)
+        return self._digest
+
+    def __str__(self) -> str:
+        return f"pushing {self._reference}: {sum(self._layers.values())} of {len(self._layers)} layers"

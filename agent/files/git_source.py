@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from agent.builds import GitSource
+    from agent.requests import GitSource
 
 _MASK = "**********"
 _POLL = 0.2  # seconds between looks at whether to go on

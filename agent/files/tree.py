@@ -102,6 +102,13 @@ def empty(top: int) -> None:
     os.rmdir(level, dir_fd=top)
 
 
+def afresh(folder: Path) -> None:
+    """Have an empty folder that is the service's alone: what an earlier life of it left is of no use."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    with opened(folder) as top:
+        empty(top)
+
+
 def remove(folder: Path) -> None:
     """Remove a folder and all in it, or the link or file in its place. Does nothing if it is not there."""
     with opened(folder.parent) as parent:

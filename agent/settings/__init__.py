@@ -1,16 +1,15 @@
 """Every setting: its name, default, bounds and meaning. The only reader of the settings file and of the environment.
 
 `Settings()` is the defaults and reads nothing; `load_settings` reads what `sources` finds. docs/settings.md is
-made from this module, `jenkins` and `templates` by scripts/settings-docs.
+made from this module and its neighbours by scripts/settings-docs.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Mapping  # noqa: TC003 - pydantic needs it at run time
 from pathlib import Path  # noqa: TC003 - pydantic needs it at run time
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     BeforeValidator,
@@ -22,22 +21,33 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from agent.builds import ByteSize, Duration, parse_duration
 from agent.errors import InvalidSettings
+from agent.fields import ByteSize, Duration, parse_duration
+from agent.settings.daemon import DaemonSettings
+from agent.settings.docker import DockerSettings
+from agent.settings.grants import GrantSettings, check_grants
+from agent.settings.hooks import HookSettings, check_hooks
+from agent.settings.images import ImageSettings
 from agent.settings.jenkins import JenkinsSettings
+from agent.settings.oidc import OidcSettings, check_issuers
 from agent.settings.problems import misplaced, problems, strays
-from agent.settings.reference import written
-from agent.settings.section import GIB, MIB, Section, conflict
+from agent.settings.registries import RegistrySettings, check_registries
+from agent.settings.section import (
+    GIB,
+    MIB,
+    TABLE_NAMES,
+    Age,
+    ImagePatterns,
+    Section,
+    TableName,
+    conflict,
+    is_loopback,
+    not_below_default,
+)
 from agent.settings.sources import Variables, find_sources, merge
-from agent.settings.templates import Template, TemplateName, TemplateSettings, resolve
+from agent.settings.templates import Template, TemplateSettings, resolve
 
 Wait = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, le=30 * 24 * 3600, allow_inf_nan=False)]
-Age = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, le=3650 * 24 * 3600, allow_inf_nan=False)]
-
-
-def _split(value: Any) -> Any:
-    """A list from text with commas, since a variable holds only text."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 class ServerSettings(Section):
@@ -120,7 +130,7 @@ class QueueSettings(Section):
 class BuildSettings(Section):
     """What one build gets if it does not ask, and the most that it may ask for."""
 
-    allowed_images: Annotated[list[str], BeforeValidator(_split)] = Field(
+    allowed_images: ImagePatterns = Field(
         ["**"],
         json_schema_extra={"allowed": "a list of patterns; in a variable, with commas between them"},
         description="Patterns of images that may be used, matched on the full name, such as "
@@ -148,17 +158,7 @@ class BuildSettings(Section):
     @field_validator("max_cpus", "max_memory", "max_pids", "max_shm_size", "max_timeout")
     @classmethod
     def _not_below_default(cls, most: float, info: ValidationInfo) -> float:
-        name = str(info.field_name)
-        default = info.data.get(name.removeprefix("max_"))
-        if default is not None and most < default:
-            field = cls.model_fields[name]
-            raise conflict(
-                f"builds.{name}, {written(most, field)}, is below what a build gets that asks for none, "
-                f"builds.{name.removeprefix('max_')}, {written(default, field)}; raise the first or lower the second.",
-                f"builds.{name}",
-                f"builds.{name.removeprefix('max_')}",
-            )
-        return most
+        return not_below_default("builds", cls, most, info)
 
 
 class SourceSettings(Section):
@@ -194,14 +194,6 @@ class LogSettings(Section):
     format: Literal["console", "json"] = Field("console", description="For people, or one JSON object a line.")
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can call `host`. A name other than localhost could mean anything; it does not count."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 class Settings(BaseSettings):
     """All settings, section by section."""
 
@@ -220,13 +212,20 @@ class Settings(BaseSettings):
     engine: EngineSettings = EngineSettings()
     queue: QueueSettings = QueueSettings()
     builds: BuildSettings = BuildSettings()
+    images: ImageSettings = ImageSettings()
+    docker: DockerSettings = DockerSettings()
+    daemon: DaemonSettings = DaemonSettings()
+    registries: Mapping[TableName, RegistrySettings] = Field({}, json_schema_extra={"allowed": TABLE_NAMES})
+    grants: Mapping[TableName, GrantSettings] = Field({}, json_schema_extra={"allowed": TABLE_NAMES})
+    hooks: Mapping[TableName, HookSettings] = Field({}, json_schema_extra={"allowed": TABLE_NAMES})
     sources: SourceSettings = SourceSettings()
     retention: RetentionSettings = RetentionSettings()
     auth: AuthSettings = AuthSettings()
     jenkins: JenkinsSettings = JenkinsSettings()
-    templates: Mapping[TemplateName, TemplateSettings] = Field(
+    templates: Mapping[TableName, TemplateSettings] = Field(
         {}, json_schema_extra={"allowed": "up to 63 lower-case letters, digits or `-`, the first a letter or digit"}
     )
+    oidc: Mapping[TableName, OidcSettings] = Field({}, json_schema_extra={"allowed": TABLE_NAMES})
     log: LogSettings = LogSettings()
 
     @classmethod
@@ -253,7 +252,20 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _resolvable(self) -> Self:
-        self.resolved_templates()
+        for name, template in self.resolved_templates().items():
+            if template.docker == "isolated" and self.daemon.image is None:
+                at = f"templates.{name}.docker"
+                raise conflict(
+                    f"{at} = 'isolated' needs an image for daemons; give daemon.image, or take 'scoped'.", at
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        check_issuers(self.oidc)
+        check_registries(self.registries)
+        check_grants(self.grants)
+        check_hooks(self.hooks, self.builds.max_timeout)
         return self
 
     def resolved_templates(self) -> dict[str, Template]:

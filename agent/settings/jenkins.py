@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from agent.builds import Duration  # noqa: TC001 - pydantic needs it at run time
 from agent.errors import InvalidSettings
+from agent.fields import Duration  # noqa: TC001 - pydantic needs it at run time
 from agent.settings.section import Heap, Section, conflict
 
 if TYPE_CHECKING:

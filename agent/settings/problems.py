@@ -74,6 +74,8 @@ def _sentence(settings: type[BaseSettings], sources: Sequence[Source], details: 
     if path[-1] == "[key]":
         return f"{place}: {dotted} has a name that is not allowed; write {allowed(find(settings, name[:-1]))}."
     whole = depth(settings, name[0])
+    if details["type"] == "missing":
+        return f"{place}: {'.'.join(path)} is missing; write {allowed(find(settings, path))}."
     if len(name) < whole:
         example = source.spell(next(other for other in names(settings) if other[0] == name[0] and len(other) == whole))
         return f"{place}: {dotted} is a section; give its settings one by one, such as {example}."

@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt, Le
 from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
-from agent.builds import parse_duration, parse_size
+from agent.fields import parse_duration, parse_size
 from agent.settings.names import ANY, depth, find, model, names
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-_NOUNS = {int: "a whole number", float: "a number", str: "text", Path: "a path"}
+_NOUNS = {int: "a whole number", float: "a number", str: "text", bool: "`true` or `false`", Path: "a path"}
 _PARSED = {parse_size: ("a size", "`512m`"), parse_duration: ("a duration", "`90s` or `1h30m`")}
 _UNITS: dict[Callable[..., Any] | None, dict[str, int]] = {
     parse_size: {"t": 1024**4, "g": 1024**3, "m": 1024**2, "k": 1024},
@@ -40,7 +40,7 @@ A setting comes from four places; a later one wins:
    `auth.token_file`;
 4. the variable named in the tables. An empty variable counts as not set.
 
-Templates are given in the file alone.
+Registries, grants, hooks, templates and issuers of id tokens are given in the file alone.
 
 A wrong or unknown setting is refused at the start, with the file's line or the variable's name and what is allowed.
 `sibling doctor` says whether this machine has what the settings need. Relative paths are below the working folder.
@@ -166,4 +166,6 @@ def _rows(settings: type[BaseModel], section: str) -> Iterator[str]:
 def _default(field: FieldInfo) -> str:
     if field.default_factory is not None:
         return "by the host"
+    if field.is_required():
+        return "must be given"
     return "none" if field.default is None else f"`{written(field.default, field)}`"

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from agent import references
-from agent.builds import ByteSize, Duration, EnvName, SizeText, Text
 from agent.errors import InvalidRequest
+from agent.fields import ByteSize, DockerLevel, Duration, EnvName, SizeText, Text
 from agent.settings.section import MIB, Heap, Section, conflict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 Pull = Literal["missing", "always", "never"]
-DockerAccess = Literal["none"]
 
 # Where a container has what is Sibling's or the kernel's.
 _TAKEN = ("/workspace", "/opt/sibling", "/tmp", "/proc", "/sys", "/dev")  # noqa: S108 - the container's own
@@ -39,7 +38,6 @@ def _cache_path(value: str) -> str:
     return value
 
 
-TemplateName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 # What Jenkins reads as one atom of a label expression.
 Atom = Annotated[str, Field(pattern=r"""^[^\s\x00-\x1f\x7f"'&|!()<>]+$""", max_length=256)]
 CacheName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
@@ -107,7 +105,7 @@ class TemplateSettings(Section):
     )
     heap: Heap | None = Field(None, description="Largest Java heap of the agent; `jenkins.heap` if not given.")
     pull: Pull = Field("missing", description="When the image is pulled.")
-    docker: DockerAccess = Field("none", description="What of Docker the agent's builds can use.")
+    docker: DockerLevel = Field("none", description="What of Docker the agent's builds can use; see docker-access.md.")
     min_idle: int = Field(0, ge=0, description="Agents kept waiting for builds.")
     cap: int | None = Field(None, ge=1, description="Most agents of this template at once; no limit if not given.")
 
@@ -129,7 +127,7 @@ class Template:
     caches: Mapping[str, str]
     heap: int | None
     pull: Pull
-    docker: DockerAccess
+    docker: DockerLevel
     min_idle: int
     cap: int | None
 

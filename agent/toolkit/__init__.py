@@ -1,36 +1,38 @@
 """The toolkit: what a build's container gets of Sibling, mounted read-only at /opt/sibling, whatever image it runs.
 
-It is a static busybox with its applets and `enter`, which every container starts with. Nothing of the image is needed,
-so that an image without a shell can be built in as well. It is a folder of the data volume, one per content, and is
-mounted as a part of that volume. The toolkit of a Jenkins agent has the same and Java (see `agents`).
+It is a static busybox with its applets, `enter`, which every container starts with, and `sibling` with a Python of its
+own. Nothing of the image is needed, so that an image without a shell can be built in as well. It is a folder of the
+data volume, one per content, and is mounted as a part of that volume. The toolkit of a Jenkins agent has the same and
+Java (see `agents`).
 
     inside          where things are in a container
+    python          the Python for `sibling`, a copy of ours (bytecode: its library and the client, compiled)
     agent_command   what `enter` reads to become an agent
     agents          the agents' toolkit as a folder
-    java            which Java, and a runtime of it that needs nothing of the image (libraries, elf: what it needs)
+    java            which Java, and a runtime of it
+    libraries       what a Python or Java needs of this machine, to need nothing of the image (elf: which loader)
+    programs        how programs are run to make all this
     jar_cache       the jars that a controller would send to each new agent
     folders         how all these folders are made
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shlex
 import shutil
 import subprocess
-from functools import partial
 from typing import TYPE_CHECKING
 
-from agent.errors import InvalidRequest
-from agent.toolkit import folders
+from agent.errors import AgentError, InvalidRequest
+from agent.toolkit import folders, python
 from agent.toolkit.agent_command import agent_task, wrapped
 from agent.toolkit.inside import HOME, SHELL, SHELL_SCRIPT, TARGET, USE_HOME, WORKSPACE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from agent.builds import BuildRequest
+    from agent.requests import BuildRequest
 
 __all__ = [
     "ENTRYPOINT",
@@ -112,16 +114,30 @@ def task(request: BuildRequest, secrets: dict[str, str]) -> bytes:
     return text
 
 
-def install(data_dir: Path, busybox: Path) -> str:
+def install(data_dir: Path, busybox: Path, client: bytes, program: Path | None = None) -> str:
     """Put the toolkit into the data folder if it is not there; returns its path below it, such as `toolkit/3f2a...`.
 
-    Each content has a folder of its own, so that builds of an older service keep theirs.
+    `client` is the zipapp of `sibling`, and `program` the Python that is copied for it, by default our own. Each
+    content has a folder of its own, so that builds of an older service keep theirs. The first one with a Python takes
+    a second or two. Raises InvalidSettings if the Python cannot be copied, AgentError if the disk refuses.
     """
-    digest = hashlib.sha256(busybox.read_bytes() + _ENTER.encode()).hexdigest()[:16]
-    return folders.have(data_dir, digest, partial(_fill, busybox))
+    try:
+        source = python.examine(program or python.ours())
+        identity = python.identity(source)
+        runtime = folders.have(data_dir, folders.digest(identity), lambda made: python.make_runtime(source, made))
+
+        def fill(made: Path) -> None:
+            _add_busybox(made, busybox)
+            folders.add(data_dir / runtime, made)
+            python.add_client(made, client)
+
+        parts = (busybox.read_bytes(), _ENTER.encode(), identity, client)
+        return folders.have(data_dir, folders.digest(*parts), fill)
+    except OSError as error:
+        raise AgentError(f"The builds' toolkit could not be made: {error}") from error
 
 
-def _fill(busybox: Path, folder: Path) -> None:
+def _add_busybox(folder: Path, busybox: Path) -> None:
     (folder / "bin").mkdir()
     program = folder / "bin" / "busybox"
     shutil.copyfile(busybox, program)

@@ -6,7 +6,6 @@ the seconds that a runtime takes. A start after a kill finds whole folders only 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import stat
@@ -53,14 +52,14 @@ def install_agent(data_dir: Path, base: str, java_home: Path, agent_jar: bytes) 
     """
     try:
         source = java.identity(java_home)
-        runtime = folders.have(data_dir, _digest(source), lambda made: java.make_runtime(java_home, made))
+        runtime = folders.have(data_dir, folders.digest(source), lambda made: java.make_runtime(java_home, made))
 
         def fill(made: Path) -> None:
             folders.add(data_dir / base, made)
             folders.add(data_dir / runtime, made)
             _add_program(made, agent_jar)
 
-        return folders.have(data_dir, _digest(base.encode(), source, agent_jar, _NOHUP.encode()), fill)
+        return folders.have(data_dir, folders.digest(base.encode(), source, agent_jar, _NOHUP.encode()), fill)
     except OSError as error:
         raise AgentError(f"The agents' toolkit could not be made: {error}") from error
 
@@ -93,7 +92,3 @@ def _add_program(folder: Path, agent_jar: bytes) -> None:
     if not nohup.is_symlink():
         nohup.write_text(_NOHUP)
         nohup.chmod(0o755)
-
-
-def _digest(*parts: bytes) -> str:
-    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()[:16]

@@ -7,6 +7,7 @@ What a killed maker left is removed by the next one.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import shutil
 import tempfile
@@ -23,19 +24,24 @@ PARENT = "toolkit"
 _UNFINISHED = "tmp"
 
 
-def have(data_dir: Path, digest: str, fill: Callable[[Path], None]) -> str:
-    """The path, below the data folder, of the folder with that digest; `fill` makes its content if it is not there.
+def digest(*parts: bytes) -> str:
+    """The name of a folder that is made from these."""
+    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()[:16]
+
+
+def have(data_dir: Path, name: str, fill: Callable[[Path], None]) -> str:
+    """The path, below the data folder, of the folder with that name; `fill` makes its content if it is not there.
 
     Everyone may read it. One is made at a time, by whatever thread or process. Raises OSError, and what `fill` raises.
     """
-    folder = data_dir / PARENT / digest
+    folder = data_dir / PARENT / name
     if not folder.exists():
         with making(data_dir) as made:
             if not folder.exists():
                 fill(made)
                 _settle(made)
                 made.rename(folder)
-    return f"{PARENT}/{digest}"
+    return f"{PARENT}/{name}"
 
 
 @contextmanager

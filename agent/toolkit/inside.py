@@ -8,6 +8,7 @@ HOME = "/tmp/home"  # noqa: S108 - the container's own
 SHELL = (f"{TARGET}/bin/busybox", "sh")
 AGENT_JAR = "agent.jar"  # of an agent toolkit, as the next one
 ARCHIVE = "agent.jsa"
+CLIENT = "sibling"  # of every toolkit
 
 # A /bin/sh for images without one.
 SHELL_SCRIPT = f"""\

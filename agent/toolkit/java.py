@@ -10,16 +10,13 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-import subprocess
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from agent.errors import InvalidSettings
 from agent.toolkit import libraries
 from agent.toolkit.inside import SHELL, TARGET
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from agent.toolkit.programs import output_of
 
 OLDEST = 17  # which the agents of Jenkins since 2.463 need
 OURS = Path("/opt/sibling-service/jre")  # in our own image
@@ -38,6 +35,7 @@ _NOT_COPIED = (
     *("demo", "docs", "include", "jmods", "legal", "man", "sample", "ct.sym", "src.zip", "*.jsa", "jmxremote.*"),
     *_LEFT_OUT,
 )
+_BY_NAME = ("libstdc++.so.6",)  # which native libraries in the controller's jars ask for
 _CERTIFICATES = Path("lib/security/cacerts")
 _HELPER = Path("lib/jspawnhelper")
 _ARCHIVE = Path("lib/server/classes.jsa")
@@ -49,6 +47,8 @@ _RUN_HELPER = f"""\
 #!{" ".join(SHELL)}
 exec {TARGET}/lib/{libraries.LOADER} --inhibit-cache --library-path {TARGET}/lib {TARGET}/jre/{_HELPER}.bin "$@"
 """
+
+_run = partial(output_of, "A Java for agents")
 
 
 def find_java(given: Path | None, *, ours: Path = OURS, machines: Path = MACHINES) -> Path:
@@ -82,7 +82,7 @@ def identity(java_home: Path) -> bytes:
     """
     parts = [java_home / "release", java_home / _CERTIFICATES]
     made = _is_made(java_home)
-    parts += sorted(made.glob("*.so*")) if made else [libraries.loader_of(java_home)]
+    parts += sorted(made.glob("*.so*")) if made else [_loader(java_home)]
     parts += [Path(__file__), Path(libraries.__file__)]
     digest = hashlib.sha256()
     for path in parts:
@@ -99,7 +99,7 @@ def make_runtime(java_home: Path, folder: Path) -> None:
         shutil.copytree(made, lib, symlinks=True)
     else:
         _link(java_home, jre) if _can_link(java_home) else _copy(java_home, jre)
-        libraries.gather(jre, lib)
+        _gather(jre, lib)
         _replace_helper(jre)
     if not (jre / _ARCHIVE).exists():
         _archive_classes(jre, lib)
@@ -159,6 +159,19 @@ def _copy(java_home: Path, jre: Path) -> None:
     shutil.copytree(java_home, jre, ignore=unwanted, ignore_dangling_symlinks=True)
 
 
+def _loader(java_home: Path) -> Path:
+    return libraries.loader_of(java_home / "bin" / "java", "Set jenkins.java to a Java for glibc.")
+
+
+def _gather(jre: Path, lib: Path) -> None:
+    loader = _loader(jre)
+    files = (jre / "bin" / "java", jre / _HELPER, *jre.rglob("*.so"))
+    inside = (jre / "lib", jre / "lib" / "server")
+    found = libraries.needed(loader, files, beside=inside, by_name=_BY_NAME)
+    libraries.gather(loader, (path for path in found if not path.is_relative_to(jre)), lib)
+    libraries.add_locales(lib)
+
+
 def _replace_helper(jre: Path) -> None:
     (jre / _HELPER).rename(jre / f"{_HELPER}.bin")
     (jre / _HELPER).write_text(_RUN_HELPER)
@@ -170,12 +183,3 @@ def _archive_classes(jre: Path, lib: Path) -> None:
     java = (lib / libraries.LOADER, "--inhibit-cache", "--library-path", lib, jre / "bin" / "java")
     # A crash of the JVM is told on its standard output; its report would be left in our working folder.
     _run([*java, "-Xshare:dump", "-Xmx128m", "-XX:+UseG1GC", "-XX:ErrorFile=/dev/null"])
-
-
-def _run(argv: Sequence[str | Path]) -> str:
-    """Its output. Without our environment, which may hold options for any Java."""
-    done = subprocess.run(argv, env={}, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = (done.stderr + done.stdout).strip()
-        raise InvalidSettings(f"A Java for agents could not be made: {' '.join(map(str, argv))} failed: {said}")
-    return done.stdout

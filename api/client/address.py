@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import socket
-from http.client import HTTPConnection, HTTPSConnection
-from typing import NamedTuple
+from http.client import HTTPConnection
 from urllib.parse import unquote, urlsplit
 
 from api.client.errors import ClientError
 
+TYPE_CHECKING = False
+
 DEFAULT_URL = "http://127.0.0.1:8700"
+# In every container that Sibling started: the service, under the identity of that container's build.
+BUILD_SOCKET = "/run/sibling/api.sock"
 # A follower of a silent build sends and gets nothing for hours; these tell it of a vanished peer (seconds, count).
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 6}
 
 
-class Address(NamedTuple):
+class Address:
     """A service's address. `host` is a path for scheme `unix`; `prefix` goes before every request's path."""
 
-    url: str
-    scheme: str
-    host: str
-    port: int | None
-    prefix: str
+    def __init__(self, url: str, scheme: str, host: str, port: int | None, prefix: str) -> None:
+        self.url = url
+        self.scheme = scheme
+        self.host = host
+        self.port = port
+        self.prefix = prefix
 
     @property
     def local(self) -> bool:
@@ -47,6 +51,8 @@ class Address(NamedTuple):
         if self.scheme == "unix":
             return _UnixConnection(self.host, timeout)
         if self.scheme == "https":
+            from http.client import HTTPSConnection
+
             return HTTPSConnection(self.host, self.port, timeout=timeout)
         return HTTPConnection(self.host, self.port, timeout=timeout)
 

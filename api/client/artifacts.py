@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from api.client.connection import build_path
 from api.client.errors import ClientError
 from api.client.terminal import size
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+    from typing import Any
 
     from api.client.connection import Connection
     from api.client.terminal import Screen
@@ -23,12 +24,40 @@ def fetch(connection: Connection, build: Mapping[str, Any], folder: str, screen:
         path = artifact["path"]
         screen.status(f"fetching {path} ({size(artifact['size'])})")
         target = _inside(folder, path)
-        source = build_path(build["id"], "artifacts", path)
         try:
-            _download(connection, source, target, artifact["size"])
+            keep(pieces(connection, build, artifact), target)
         except OSError as error:
             raise ClientError(f"The artifact {path} cannot be written to {target}: {error.strerror}.") from error
     screen.clear()
+
+
+def pieces(connection: Connection, build: Mapping[str, Any], artifact: Mapping[str, Any]) -> Iterator[bytes]:
+    """The artifact's bytes as they come; raises ClientError, at last if they were not as many as they should be."""
+    source = build_path(build["id"], "artifacts", artifact["path"])
+    have = 0
+
+    def rest() -> tuple[str, Mapping[str, str]]:
+        return source, {"Range": f"bytes={have}-"} if have else {}
+
+    for piece in connection.stream(rest):
+        have += len(piece)
+        yield piece
+    if have != artifact["size"]:
+        raise ClientError(f"{artifact['path']} came with {have} bytes instead of {artifact['size']}; it is not whole.")
+
+
+def keep(data: Iterable[bytes], target: Path) -> None:
+    """Write the file: under its own name it appears whole or not at all, in place of a link too. Raises OSError."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".sibling-{os.getpid()}.part")
+    with part.open("xb") as file:
+        try:
+            file.writelines(data)
+            file.flush()
+            part.replace(target)
+        except BaseException:
+            part.unlink()
+            raise
 
 
 def _inside(folder: str, path: str) -> Path:
@@ -44,25 +73,3 @@ def _inside(folder: str, path: str) -> Path:
     if os.path.commonpath((root, parent)) != root:
         raise outside
     return Path(parent, name)
-
-
-def _download(connection: Connection, source: str, target: Path, expected: int) -> None:
-    """The file under its own name appears whole or not at all, in place of a link too."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".sibling-{os.getpid()}.part")
-    with part.open("xb") as file:
-        try:
-            file.writelines(connection.stream(lambda: (source, _rest(file.tell()))))
-            if file.tell() != expected:
-                raise ClientError(
-                    f"{target.name} came with {file.tell()} bytes instead of {expected}; it was not kept."
-                )
-            file.flush()
-            part.replace(target)
-        except BaseException:
-            part.unlink()
-            raise
-
-
-def _rest(have: int) -> Mapping[str, str]:
-    return {"Range": f"bytes={have}-"} if have else {}

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
 
 from api.client import terminal, times
 from api.client.command import FAILED, Parser, perform
 from api.client.connection import build_path
 from api.client.errors import Refused
+from api.client.listing import json_of, listed
 from api.client.outcome import phases
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
 
     from api.client.connection import Connection
     from api.client.terminal import Screen
 
 _STATES = ("queued", "preparing", "connected", "running", "finished")
-_LARGEST_PAGE = 100
 _HEAD = ("ID", "STATE", "IMAGE", "AGE", "DURATION", "BY")
 
 
@@ -55,31 +54,19 @@ def cancel(argv: Sequence[str]) -> int:
 
 def _ps(options: argparse.Namespace, connection: Connection, _: Screen) -> int:
     states = options.state or (_STATES if options.all else _STATES[:-1])
-    builds = list(_listed(connection, states, options.limit))
+    builds = list(listed(connection, "builds", [("state", state) for state in states], options.limit))
     if options.json:
-        terminal.output(_json(builds))
+        terminal.output(json_of(builds))
     else:
         terminal.output(terminal.table(_HEAD, [_row(build) for build in builds]).encode())
     return 0
-
-
-def _listed(connection: Connection, states: Sequence[str], limit: int) -> Iterator[Mapping[str, Any]]:
-    query = [("state", state) for state in states]
-    cursor: str | None = ""
-    while cursor is not None and limit > 0:
-        size = min(limit, _LARGEST_PAGE)
-        page = [("limit", str(size)), *([("cursor", cursor)] if cursor else [])]
-        answer = connection.json("GET", f"/v1/builds?{urlencode([*query, *page])}")
-        yield from answer["builds"][:size]
-        limit -= size
-        cursor = answer["next"]
 
 
 def _row(build: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         build["id"],
         build["result"] or build["state"],
-        build["image"],
+        _image(build),
         times.duration(times.since(build["created_at"])),
         _ran(build),
         build["created_by"],
@@ -96,7 +83,7 @@ def _ran(build: Mapping[str, Any]) -> str:
 def _show(options: argparse.Namespace, connection: Connection, _: Screen) -> int:
     build = connection.json("GET", build_path(options.build))
     if options.json:
-        terminal.output(_json(build))
+        terminal.output(json_of(build))
         return 0
     lines = [(name, value) for name, value in _facts(build, connection.address.url) if value]
     width = max(len(name) for name, _ in lines)
@@ -108,7 +95,7 @@ def _facts(build: Mapping[str, Any], url: str) -> Iterator[tuple[str, str]]:
     yield "build", build["id"]
     yield "state", _standing(build)
     yield "message", build["message"] or ""
-    yield "image", build["image"] + (f" ({build['image_id']})" if build["image_id"] else "")
+    yield "image", _image(build) + (f" ({build['image_id']})" if build["image_id"] else "")
     yield "command", _command(build["request"])
     yield "by", build["created_by"]
     for moment in ("created", "started", "finished"):
@@ -120,6 +107,12 @@ def _facts(build: Mapping[str, Any], url: str) -> Iterator[tuple[str, str]]:
     yield "log", f"{terminal.size(build['log_size'])}, `sibling logs {build['id']}`, {url}{build['links']['log']}"
     for artifact in build["artifacts"]:
         yield "artifact", f"{artifact['path']} ({terminal.size(artifact['size'])})"
+
+
+def _image(build: Mapping[str, Any]) -> str:
+    """What it runs in; of builds and pushes of images the names that it gives, or sends."""
+    request = build["request"]
+    return build["image"] or ", ".join(request.get("tags") or request.get("images") or ()) or "-"
 
 
 def _standing(build: Mapping[str, Any]) -> str:
@@ -148,10 +141,6 @@ def _cancel(options: argparse.Namespace, connection: Connection, screen: Screen)
         ended = build["state"] == "finished"
         terminal.output(f"{build_id}: {f'ended, {_standing(build)}' if ended else 'cancel requested'}\n".encode())
     return code
-
-
-def _json(value: object) -> bytes:
-    return (json.dumps(value, indent=2) + "\n").encode()
 
 
 COMMANDS = {"ps": ps, "show": show, "cancel": cancel}

@@ -8,16 +8,17 @@ from __future__ import annotations
 import contextlib
 import json
 from http.client import BadStatusLine, HTTPException, RemoteDisconnected
-from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from api.client import address as addresses
 from api.client.errors import ClientError, cannot_connect, refused
 from api.client.outage import Outage
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping
     from http.client import HTTPConnection, HTTPMessage, HTTPResponse
+    from typing import Any
 
     Body = tuple[bytes, HTTPMessage]
 

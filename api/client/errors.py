@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import errno
 import json
-import ssl
 from socket import gaierror
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _ADDRESS_ADVICE = "Give the service's address with --url or SIBLING_URL."
 _SIGN_IN_ADVICE = (
@@ -68,7 +70,7 @@ def _connect_reason(error: Exception) -> str:
         return f"there is no such socket. Is the service running (`sibling serve`)? {_ADDRESS_ADVICE}"
     if isinstance(error, PermissionError):
         return "you may not write to that socket; ask for membership in its group."
-    if isinstance(error, ssl.SSLCertVerificationError):
+    if hasattr(error, "verify_message"):  # ssl.SSLCertVerificationError; no import, as few addresses need ssl
         return f"its certificate is not trusted ({error.verify_message}). Name your CA's file in SSL_CERT_FILE."
     return f"{_words(error)}. {_ADDRESS_ADVICE}"
 

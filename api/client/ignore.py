@@ -13,6 +13,8 @@ FILE = ".siblingignore"
 class Ignore:
     """Patterns in order; the last that matches a path decides. `!` takes back, a last `/` means folders only."""
 
+    file = FILE
+
     def __init__(self, text: str = "") -> None:
         self._rules = [_rule(line) for line in map(_stripped, text.splitlines()) if line and not line.startswith("#")]
 
@@ -21,6 +23,10 @@ class Ignore:
         for pattern, folders_only, ignored in reversed(self._rules):
             if (folder or not folders_only) and pattern.fullmatch(path):
                 return ignored
+        return False
+
+    def opens(self, path: str) -> bool:  # noqa: ARG002 - other ignore files do take back what is below
+        """Whether something below the folder may be sent although the folder itself stays behind."""
         return False
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from api.client import terminal
 from api.client.command import Parser, perform
-from api.client.log_stream import Log, RawLog, TimedLog
+from api.client.log_stream import Log, RawLog
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
@@ -38,6 +37,8 @@ def log_of(
 ) -> Log:
     """The log as asked for. Colours go with times, and only if `descriptor`, which `write` fills, is a terminal."""
     if timestamps:
+        from api.client.timed_log import TimedLog
+
         return TimedLog(connection, build_id, write, colours=terminal.coloured(descriptor))
     return RawLog(connection, build_id, write)
 

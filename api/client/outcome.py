@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from api.client import times
+from api.client.command import NOT_RUN
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
 TIMED_OUT = 124  # as timeout(1) has it
-NOT_RUN = 125  # as `docker run` has it: it is not the command that failed
 CANCELLED = 130
 
 
@@ -23,6 +23,11 @@ def exit_code(build: Mapping[str, Any]) -> int:
     if build["result"] == "ABORTED":
         return CANCELLED
     return build["exit_code"] or NOT_RUN
+
+
+def image_exit_code(build: Mapping[str, Any]) -> int:
+    """As `exit_code`, but that a build that failed is 1: there is no program of the person's whose code it could be."""
+    return 1 if build["result"] == "FAILURE" and build["reason"] != "timeout" else exit_code(build)
 
 
 def summary(build: Mapping[str, Any]) -> str:

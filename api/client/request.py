@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from api.client.errors import ClientError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
+    from typing import Any
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--memory", metavar="SIZE", help="memory limit: bytes, or 512m, 2g")
     add("--pids", type=int, metavar="N", help="most processes and threads")
     add("--shm-size", metavar="SIZE", help="size of /dev/shm")
+    add("--docker", choices=("none", "scoped", "isolated", "host"), help="what of Docker it can use (default: none)")
     add("--pull", choices=("missing", "always", "never"), help="when to pull the image (default: missing)")
     add("--label", action="append", default=[], metavar="NAME=VALUE", help="a label to find the build by")
     add("--priority", type=int, metavar="N", help="-100 to 100; higher runs first")
@@ -76,7 +78,7 @@ def request_of(options: argparse.Namespace, argv: Sequence[str]) -> dict[str, An
         "labels": dict(map(_label, options.label)),
         "concurrency": _concurrency(options.concurrency),
     }
-    plain = ("workdir", "user", "timeout", "cpus", "memory", "pids", "shm_size", "pull", "priority")
+    plain = ("workdir", "user", "timeout", "cpus", "memory", "pids", "shm_size", "pull", "docker", "priority")
     request.update((name, getattr(options, name)) for name in plain)
     return {name: value for name, value in request.items() if value not in (None, [], {})}
 

@@ -8,35 +8,43 @@ import tarfile
 import time
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from api.client import ignore
 from api.client.errors import ClientError
 from api.client.terminal import size
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from io import RawIOBase
+    from typing import Union
 
     from api.client.connection import Connection
+    from api.client.dockerignore import Dockerignore
     from api.client.terminal import Screen
+
+    Ignored = Union[ignore.Ignore, Dockerignore]
+    Entry = tuple[str, tarfile.TarInfo]
 
 CHUNK = 256 * 1024
 _END = bytes(2 * tarfile.BLOCKSIZE)
 _GZIP = 16 + zlib.MAX_WBITS
 _SHOW_EVERY = 0.1
+_BAR = 24  # characters
 # The service unpacks what it gets before it answers, and a tree may be large.
 _TIMEOUT = 600.0
 
 
-def upload(connection: Connection, folder: str, screen: Screen) -> str:
-    """Send the folder as a source and return the source's id. Raises ClientError."""
+def upload(connection: Connection, folder: str, screen: Screen, ignored: Ignored | None = None) -> str:
+    """Send the folder, without what is `ignored`, as a source; the source's id. Raises ClientError."""
     if not Path(folder).is_dir():
         raise ClientError(f"The source {folder} is not a folder.")
 
     def chunks() -> Iterator[bytes]:
-        stream = _whole_chunks(tar(folder, screen.say))
-        return _shown(stream if connection.address.local else _compressed(stream), screen)
+        stream = _whole_chunks(tar(folder, screen.say, ignored))
+        if screen.live:
+            stream = _shown(stream, screen, _length(folder, ignored))
+        return stream if connection.address.local else _compressed(stream)
 
     kind = "application/x-tar" if connection.address.local else "application/gzip"
     source: str = connection.put("/v1/sources", chunks, kind, _TIMEOUT)["id"]
@@ -44,13 +52,15 @@ def upload(connection: Connection, folder: str, screen: Screen) -> str:
     return source
 
 
-def tar(folder: str, warn: Callable[[str], None]) -> Iterator[bytes]:
-    """The folder's content as an uncompressed tar: everything but what `.siblingignore` names, owned by root.
+def tar(folder: str, warn: Callable[[str], None], ignored: Ignored | None = None) -> Iterator[bytes]:
+    """The folder's content as an uncompressed tar: everything but what is `ignored`, owned by root.
 
-    `warn` is told of what cannot go along: sockets, pipes, devices, and what vanishes meanwhile. Raises ClientError for
-    what cannot be read, and for a file that becomes shorter meanwhile.
+    `.siblingignore` says what that is unless told otherwise. `warn` is told of what cannot go along: sockets, pipes,
+    devices, and what vanishes meanwhile. Raises ClientError for what cannot be read, and for a file that becomes
+    shorter meanwhile.
     """
-    for path, info in _entries(folder, warn):
+    ignored = ignored or ignore.read(folder)
+    for path, info in _entries(folder, warn, ignored):
         header = info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
         if not info.isreg():
             yield header
@@ -62,7 +72,7 @@ def tar(folder: str, warn: Callable[[str], None]) -> Iterator[bytes]:
         except FileNotFoundError:
             warn(f"Left out {path}: it vanished.")
         except OSError as error:
-            raise _unreadable(path, error) from error
+            raise _unreadable(path, error, ignored.file) from error
     yield _END
 
 
@@ -77,31 +87,45 @@ def _content(file: RawIOBase, path: str, size: int) -> Iterator[bytes]:
     yield bytes(-size % tarfile.BLOCKSIZE)
 
 
-def _entries(folder: str, warn: Callable[[str], None]) -> Iterator[tuple[str, tarfile.TarInfo]]:
-    ignored = ignore.read(folder)
+def _entries(folder: str, warn: Callable[[str], None], ignored: Ignored) -> Iterator[Entry]:
     top = str(Path(folder))  # "." and no doubled slashes, so that cutting it off leaves the relative name
     root = len(top.rstrip("/")) + 1
-    waiting = _listed(top)
+    held: dict[str, Entry] = {}
+    waiting = _listed(top, ignored.file)
     while waiting:
         entry = waiting.pop()
         name = entry.path[root:]
-        if ignored(name, folder=entry.is_dir(follow_symlinks=False)):
+        is_folder = entry.is_dir(follow_symlinks=False)
+        stays = ignored(name, folder=is_folder)
+        if stays and not (is_folder and ignored.opens(name)):
             continue
         try:
             info = _described(entry, name)
             if info is None:
                 warn(f"Left out {entry.path}: it is neither a file, a folder nor a link.")
                 continue
-            yield entry.path, info
+            if stays:
+                held[name] = entry.path, info
+            else:
+                yield from _released(held, name)
+                yield entry.path, info
             if info.isdir():
-                waiting += _listed(entry.path)
+                waiting += _listed(entry.path, ignored.file)
         except FileNotFoundError:
             warn(f"Left out {entry.path}: it vanished.")
         except OSError as error:
-            raise _unreadable(entry.path, error) from error
+            raise _unreadable(entry.path, error, ignored.file) from error
 
 
-def _listed(folder: str) -> list[os.DirEntry[str]]:
+def _released(held: dict[str, Entry], name: str) -> Iterator[Entry]:
+    """The ignored folders above the entry, the topmost first, for they go along with what goes below them."""
+    if held:
+        for end in (index for index, character in enumerate(name) if character == "/"):
+            if name[:end] in held:
+                yield held.pop(name[:end])
+
+
+def _listed(folder: str, ignore_file: str) -> list[os.DirEntry[str]]:
     """Last name first, as a stack is emptied from its end; nothing if the folder vanished."""
     try:
         with os.scandir(folder) as entries:
@@ -109,7 +133,7 @@ def _listed(folder: str) -> list[os.DirEntry[str]]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise _unreadable(folder, error) from error
+        raise _unreadable(folder, error, ignore_file) from error
 
 
 def _described(entry: os.DirEntry[str], name: str) -> tarfile.TarInfo | None:
@@ -128,9 +152,9 @@ def _described(entry: os.DirEntry[str], name: str) -> tarfile.TarInfo | None:
     return info
 
 
-def _unreadable(path: str, error: OSError) -> ClientError:
+def _unreadable(path: str, error: OSError, ignore_file: str) -> ClientError:
     return ClientError(
-        f"{path} cannot be read: {error.strerror}. Nothing was submitted; mend it, or name it in {ignore.FILE}."
+        f"{path} cannot be read: {error.strerror}. Nothing was submitted; mend it, or name it in {ignore_file}."
     )
 
 
@@ -153,12 +177,24 @@ def _compressed(pieces: Iterable[bytes]) -> Iterator[bytes]:
     yield gzip.flush()
 
 
-def _shown(pieces: Iterable[bytes], screen: Screen) -> Iterator[bytes]:
+def _length(folder: str, ignored: Ignored | None) -> int:
+    """How long the tar will be, roughly: a look at every file, which takes a small part of what reading them takes."""
+    entries = _entries(folder, lambda _: None, ignored or ignore.read(folder))
+    return sum(tarfile.BLOCKSIZE + -(-info.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE for _, info in entries)
+
+
+def _shown(pieces: Iterable[bytes], screen: Screen, total: int) -> Iterator[bytes]:
     sent = 0
-    next_time = 0.0
+    began = time.monotonic()
+    next_time = began
     for piece in pieces:
         yield piece
         sent += len(piece)
-        if screen.live and time.monotonic() >= next_time:
-            screen.status(f"uploading the source: {size(sent)}")
-            next_time = time.monotonic() + _SHOW_EVERY
+        now = time.monotonic()
+        if now >= next_time:
+            part = min(1.0, sent / max(total, 1))
+            rate = sent / max(now - began, _SHOW_EVERY)
+            filled = int(part * _BAR)
+            bar = "=" * filled + " " * (_BAR - filled)
+            screen.status(f"uploading [{bar}] {part:4.0%} of {size(total)}, {size(int(rate))}/s")
+            next_time = now + _SHOW_EVERY

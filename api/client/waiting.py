@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from typing import TYPE_CHECKING
 
 from api.client import times
 from api.client.connection import build_path
 from api.client.errors import ClientError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from api.client.connection import Connection
     from api.client.terminal import Screen

@@ -16,6 +16,7 @@ from agent.busybox import find_static_busybox
 from agent.docker_engine import DockerEngine
 from agent.engine import Mount
 from agent.toolkit import agents
+from api.client_zipapp import zipapp
 from tests.contracts.subject import ERR, MIB, OUT, Subject, Task, collect
 
 SECRET = secrets.token_hex(32)
@@ -60,25 +61,32 @@ def agent_task(name="ends", **parts):
     )
 
 
-class AgentVolume:
-    """A volume with the agents' toolkit in it, removed with all that was made on it."""
+class KitVolume:
+    """A volume with the builds' toolkit in it, removed with all that was made on it."""
 
-    def __init__(self, docker_host, jdk, runtime, jar):
+    def __init__(self, docker_host, client=None):
         self.docker_host = docker_host
         self.docker = docker.DockerClient(base_url=docker_host, version="1.45")
         self.volume = self.docker.volumes.create(f"sibling-test-{secrets.token_hex(4)}")
         self.data = Path(self.volume.attrs["Mountpoint"])
+        self.base = toolkit.install(self.data, find_static_busybox(), client or zipapp())
+
+    def destroy(self):
+        self.volume.remove(force=True)
+        self.docker.close()
+
+
+class AgentVolume(KitVolume):
+    """The same with the agents' toolkit."""
+
+    def __init__(self, docker_host, jdk, runtime, jar):
+        super().__init__(docker_host)
         self.jdk = jdk
-        self.base = toolkit.install(self.data, find_static_busybox())
         share_runtime(runtime, self.data)
         self.kit = self.install(jar)
 
     def install(self, jar):
         return agents.install_agent(self.data, self.base, self.jdk, jar)
-
-    def destroy(self):
-        self.volume.remove(force=True)
-        self.docker.close()
 
 
 class AgentContainers:

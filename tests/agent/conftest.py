@@ -12,6 +12,7 @@ from agent.busybox import find_static_busybox
 from agent.errors import InvalidSettings
 from agent.settings import load_settings
 from agent.toolkit import agents
+from api.client_zipapp import zipapp
 from tests.agent.agent_steps import AgentContainers, AgentVolume, compiled
 from tests.agent.store_steps import KEY, Clock
 
@@ -53,7 +54,7 @@ def probe(jdk, tmp_path_factory):
 def runtime(jdk, tmp_path_factory):
     """The folder of a runtime of the JDK, which takes seconds to make; see `share_runtime`."""
     data = tmp_path_factory.mktemp("runtime")
-    agents.install_agent(data, toolkit.install(data, find_static_busybox()), jdk, b"")
+    agents.install_agent(data, toolkit.install(data, find_static_busybox(), zipapp()), jdk, b"")
     return next(path.parent for path in data.glob("toolkit/*/jre") if not (path.parent / "enter").exists())
 
 

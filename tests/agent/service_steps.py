@@ -5,20 +5,24 @@ import io
 import tarfile
 import time
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 from agent import toolkit
 from agent.assembly import assemble
-from agent.builds import BuildRequest
+from agent.builds import Lane
 from agent.busybox import find_static_busybox
-from agent.engine import Stream
+from agent.engine import Stream, container_name
 from agent.errors import StoreUnavailable
-from agent.runner import container_name
+from agent.requests import BuildRequest
 from agent.settings import Settings
+from agent.tokens import Scope, Token
+from api.client_zipapp import zipapp
 from tests.api.harness import hub, until
 from tests.fakes.memory_engine import MemoryEngine, Script
 
 OUT, ERR = Stream.STDOUT, Stream.STDERR
 LEASE = 60.0
+CI = Token(id="ci", name="ci", scopes=frozenset({Scope.READ, Scope.WRITE}), created_at=0)
 
 
 class Bench:
@@ -29,7 +33,7 @@ class Bench:
         self.data = folder / "data"
         self.data.mkdir()
         # One toolkit for all tests of a run: it takes longer to make than all the rest.
-        toolkit.install(folder.parent, find_static_busybox())
+        toolkit.install(folder.parent, find_static_busybox(), zipapp())
         (self.data / "toolkit").symlink_to(folder.parent / "toolkit")
         self.engine.volumes["sibling-data"] = str(self.data)
         queue = {"min_free_disk": 1, "min_free_memory": 1, "drain": 0, **settings.pop("queue", {})}
@@ -39,7 +43,7 @@ class Bench:
     @asynccontextmanager
     async def assembled(self):
         """The parts of one life of the service; a test may have several, one after the other, as after a crash."""
-        self.service = await assemble(self.settings, self.engine)
+        self.service = await assemble(self.settings, self.engine, client=zipapp())
         try:
             yield self
         finally:
@@ -60,7 +64,7 @@ class Bench:
 
     @property
     def runner(self):
-        return self.scheduler._runner
+        return self.scheduler._runner_of(SimpleNamespace(lane=Lane.BUILDS))
 
     @property
     def workspaces(self):

@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from cryptography.fernet import Fernet
 
-from agent.builds import BuildRequest, Outcome, Result
+from agent.builds import Outcome, Result
+from agent.requests import BuildRequest
 
 KEY = Fernet.generate_key()
 SUCCESS = Outcome(result=Result.SUCCESS, exit_code=0)

@@ -7,8 +7,9 @@ import pytest
 from cryptography.fernet import Fernet
 
 from agent.build_store import _PAGE, BuildStore
-from agent.builds import GIT_PASSWORD, BuildRequest, BuildState, Concurrency, GitSource, Reason, Result
+from agent.builds import BaseImage, BuildState, ImageRecord, Lane, Reason, Result
 from agent.errors import Conflict, InvalidSettings, NotFound, StoreUnavailable, Unavailable
+from agent.requests import GIT_PASSWORD, BuildRequest, Concurrency, GitSource, ImageBuildRequest
 from tests.agent.store_steps import KEY, LEASE, SECRET, SUCCESS, claim, finish, in_threads, request, submit
 
 
@@ -243,3 +244,21 @@ class TestSecrets:
     def test_a_damaged_key_is_refused(self, path, key):
         with pytest.raises(InvalidSettings, match="secret key"):
             BuildStore(path, key)
+
+
+class TestImages:
+    TAG, BASE = "docker.io/team/app:1", "docker.io/library/base:1"
+
+    def made(self, store, tags):
+        request = ImageBuildRequest(dockerfile_text="FROM base:1", tags=list(tags))
+        store.submit(request, "ci", max_queued=10)
+        held = store.claim("me", LEASE, lambda _: True, lane=Lane.IMAGES)
+        record = ImageRecord(id="sha256:1", size=1, tags=tags, bases=(BaseImage(reference=self.BASE, digest=None),))
+        return store.finish(held, SUCCESS, phases={}, artifacts=(), image=record)
+
+    def test_a_name_finds_who_gave_it_and_not_who_built_on_it(self, store):
+        older, newer = self.made(store, (self.TAG,)), self.made(store, (self.TAG, "docker.io/team/app:2"))
+        found = {tag: [build.id for build in store.images(tag=tag)] for tag in (self.TAG, self.BASE, "team/app:1")}
+        assert found == {self.TAG: [newer.id, older.id], self.BASE: [], "team/app:1": []}
+        assert store.image_tags("ci", 10) == {self.TAG: newer.id, "docker.io/team/app:2": newer.id}
+        assert store.image_tags("ci", 0) == store.image_tags("other", 10) == {}

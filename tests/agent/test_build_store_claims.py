@@ -5,8 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from agent.builds import Artifact, BuildState, Concurrency, Outcome, Reason, Result
+from agent.builds import Artifact, BuildState, Outcome, Reason, Result
 from agent.errors import StaleClaim
+from agent.requests import Concurrency
 from tests.agent.store_steps import LEASE, SECRET, claim, finish, in_threads, submit
 
 FAILURE = Outcome(result=Result.FAILURE, reason=Reason.EXIT_CODE, message="the command exited with 3", exit_code=3)

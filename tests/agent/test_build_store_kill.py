@@ -15,7 +15,8 @@ KILLED = """
 import sys, threading
 from pathlib import Path
 from agent.build_store import BuildStore
-from agent.builds import BuildRequest, Outcome, Result
+from agent.builds import Outcome, Result
+from agent.requests import BuildRequest
 
 store = BuildStore(Path(sys.argv[1]), sys.argv[2].encode())
 

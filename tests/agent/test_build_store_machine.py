@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, precondition, rule
 
 from agent.build_store import BuildStore
-from agent.builds import Artifact, Build, BuildRequest, BuildState, Concurrency, Outcome, Reason, Result
+from agent.builds import Artifact, Build, BuildState, Outcome, Reason, Result
 from agent.errors import Conflict, NotFound, StaleClaim, Unavailable
+from agent.requests import BuildRequest, Concurrency
 from tests.agent.store_steps import KEY
 
 CLAIMED = (BuildState.PREPARING, BuildState.RUNNING)

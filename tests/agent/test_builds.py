@@ -3,7 +3,9 @@
 import pytest
 from pydantic import ValidationError
 
-from agent.builds import BuildRequest, new_build_id, parse_duration, parse_size
+from agent.builds import new_build_id
+from agent.fields import parse_duration, parse_size
+from agent.requests import GIT_PASSWORD, BuildRequest
 
 GOOD = {"image": "python:3.12", "commands": ["make"]}
 
@@ -72,7 +74,7 @@ def test_a_secret_is_not_shown_by_repr_or_json():
         source={"type": "git", "url": "https://h/r", "password": "hunter3"},
     )
     assert "hunter" not in repr(made) + made.model_dump_json()
-    assert made.secret_values() == {"A": "hunter2", "source.password": "hunter3"}
+    assert made.secret_values() == {"A": "hunter2", GIT_PASSWORD: "hunter3"}
 
 
 def test_ids_sort_in_order_of_creation():

@@ -207,6 +207,17 @@ async def test_a_written_file_is_there_when_the_container_starts(subject):
     assert (await collect(stream))[OUT] == b"0 0 640\ncontent\n"
 
 
+async def test_a_link_leads_where_it_says_also_below_another_link(subject):
+    container = await subject.create(Task("readlink /short/a/link; cat /deep/a/link"))
+    await subject.engine.write_file(container, "/etc/some/file", b"content\n", 0o644)
+    await subject.engine.write_file(container, "/deep/some", b"", 0o644)
+    await subject.engine.make_link(container, "/short", "/deep")
+    await subject.engine.make_link(container, "/short/a/link", "../../etc/some/file")
+    stream = await subject.attach(container)
+    await subject.engine.start(container)
+    assert (await collect(stream))[OUT] == b"../../etc/some/file\ncontent\n"
+
+
 async def test_a_folder_is_never_overwritten_with_a_file(subject):
     container = await subject.create(Task("ls -d /etc/"))
     with pytest.raises(EngineError, match="could not write /etc into container"):

@@ -40,6 +40,7 @@ INFO = {
     "NCPU": 2,
     "MemTotal": 25276502016,
     "Driver": "overlay2",
+    "CgroupDriver": "systemd",
     "InitBinary": "docker-init",
     "InitCommit": {"ID": "", "Expected": ""},
     "Runtimes": {"runc": {"path": "runc"}, "io.containerd.runc.v2": {"path": "runc"}},
@@ -169,6 +170,7 @@ def test_what_the_engine_says_of_itself():
         memory=25276502016,
         storage_driver="overlay2",
         has_init=True,
+        cgroup_driver="systemd",
         runtimes=("io.containerd.runc.v2", "runc"),
         warnings=(),
     )

@@ -16,7 +16,11 @@ from agent.engine import EngineInfo
 from agent.errors import EngineError, EngineUnavailable
 from agent.jenkins_controller import JenkinsController
 from agent.settings import AuthSettings, DataSettings, EngineSettings, QueueSettings, Settings
+from agent.settings.images import ImageSettings
+from agent.settings.registries import RegistrySettings
 from agent.tokens import Scope, TokenFile
+from tests.e2e.certificate import make_certificate
+from tests.e2e.registry import Registry
 from tests.fakes.controller import Simulator
 
 NOBODY = 65534
@@ -86,7 +90,10 @@ def data(tmp_path):
 
 @pytest.fixture
 def settings(folder):
-    return Settings(engine=EngineSettings(host=f"unix://{folder}/docker.sock"))
+    # Any program will do where none is run.
+    return Settings(
+        engine=EngineSettings(host=f"unix://{folder}/docker.sock"), images=ImageSettings(buildx="/bin/true")
+    )
 
 
 def replaced(settings, **sections):
@@ -123,8 +130,8 @@ async def test_all_is_well_on_a_good_machine(settings, listener, data):
     findings = await look(settings, engine)
     assert {name: finding.detail for name, finding in findings.items() if not finding.ok} == {}
     assert set(findings) == {
-        *("settings", "tokens", "busybox", "git", "memory", "disk", "store"),
-        *("socket", "engine", "init", "network", "volume"),
+        *("settings", "tokens", "busybox", "git", "buildx", "memory", "disk", "store"),
+        *("socket", "engine", "init", "limits", "network", "volume"),
     }
     assert engine.closed
     assert list(data.iterdir()) == []
@@ -274,6 +281,52 @@ async def test_a_machine_without_git_is_told(settings, listener, data, monkeypat
     monkeypatch.setenv("PATH", str(tmp_path))
     finding = await wrong(settings, Engine(data))
     assert (finding.name, finding.cure) == ("git", "`apt-get install git`")
+
+
+@pytest.mark.anyio
+async def test_a_machine_without_buildx_is_told(settings, listener, data, tmp_path):
+    without = replaced(settings, images=ImageSettings(buildx=tmp_path / "none"))
+    finding = await wrong(without, Engine(data))
+    assert (finding.name, "docker-buildx" in finding.cure) == ("buildx", True)
+
+
+@pytest.mark.anyio
+async def test_image_builds_that_nothing_limits_are_told(settings, listener, data):
+    engine = Engine(data, replace(INFO, cgroup_driver="systemd"))
+    finding = await wrong(settings, engine)
+    assert (finding.name, "images.cgroup_parent" in finding.cure) == ("limits", True)
+    sliced = replaced(settings, images=ImageSettings(buildx="/bin/true", cgroup_parent="sibling.slice"))
+    engine = Engine(data, replace(INFO, cgroup_driver="systemd"))
+    assert "sibling.slice" in (await look(sliced, engine))["limits"].detail
+
+
+@pytest.mark.anyio
+async def test_a_registry_whose_password_is_missing_is_told(settings, listener, data, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        host = f"127.0.0.1:{closed.getsockname()[1]}"
+    table = RegistrySettings(host=host, username="ci", password_file=tmp_path / "password")
+    finding = await wrong(replaced(settings, registries={"example": table}), Engine(data))
+    assert finding.name == "registry example"
+    assert str(tmp_path / "password") in finding.detail
+    (tmp_path / "password").touch(0o600)
+    (tmp_path / "password").write_text("hunter2")
+    down = await wrong(replaced(settings, registries={"example": table}), Engine(data))
+    assert (down.name, "refused" in down.detail) == ("registry example", True)
+
+
+@pytest.mark.anyio
+async def test_a_registry_is_asked_as_its_settings_say(settings, listener, data, tmp_path):
+    certificate = make_certificate(tmp_path)
+    (tmp_path / "registry").mkdir()
+    with Registry(tmp_path / "registry", users=("ci",), certificate=certificate) as registry:
+
+        async def found(**parts):
+            table = RegistrySettings(host=registry.address, **parts)
+            return (await look(replaced(settings, registries={"x": table}), Engine(data)))["registry x"]
+
+        assert "certificate" in (await found()).detail
+        assert (await found(ca_file=certificate.authority)).detail == f"{registry.address} answers; without a login"
+        assert (await found(insecure=True)).ok
 
 
 class TestController:

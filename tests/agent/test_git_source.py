@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.builds import GitSource
 from agent.errors import InvalidRequest, SourceFailed
 from agent.files import git_source
+from agent.requests import GitSource
 from agent.stop import Stopped
 from tests.fakes.git_server import Repository, git_server, processes_in
 

@@ -193,8 +193,8 @@ def test_any_other_label_asks_for_no_image(atom):
     [
         ("image=", "names no image"),
         ("image=,cpus=2", "names no image"),
-        ("image=a,", "'' is none of cpus=, memory= and run="),
-        ("image=a,cpu=2", "'cpu=2' is none of cpus=, memory= and run=, as in image=maven:3,cpus=2,memory=4g"),
+        ("image=a,", "'' is none of cpus=, memory=, docker= and run="),
+        ("image=a,cpu=2", "'cpu=2' is none of cpus=, memory=, docker= and run=, as in image=maven:3,cpus=2,memory=4g"),
         ("image=a,template=x", "'template=x' is none of"),
         ("image=a,cpus", "'cpus' is none of"),
         ("image=a,run=", "'run=' is none of"),

@@ -5,9 +5,10 @@ import dataclasses
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from agent.builds import Build, BuildRequest, BuildState, Outcome, Reason, Result
+from agent.builds import Build, BuildState, Outcome, Reason, Result
 from agent.host import Host
 from agent.metrics import Metrics
+from agent.requests import BuildRequest
 
 HOST = Host(cpus=2, memory_total=8, memory_available=5, disk_total=9, disk_free=7)
 BUILD = Build(

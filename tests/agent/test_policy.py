@@ -1,14 +1,26 @@
 """A build gets what it asks for up to the maximum, and its container never more than the list here."""
 
+import dataclasses
+
 import pytest
 
-from agent.builds import Build, BuildRequest, BuildState
+from agent.builds import Build, BuildState
 from agent.errors import InvalidRequest, Rejected
 from agent.policy import Limits, Place, container_spec, image, limits
+from agent.requests import BuildRequest
 from agent.settings import BuildSettings
 
 GIB = 1024**3
-PLACE = Place(service_id="s1", volume="v", toolkit="toolkit/1", network="sibling", runtime=None, cpus=4, memory=8 * GIB)
+PLACE = Place(
+    service_id="s1",
+    volume="v",
+    volume_dir="/v",
+    toolkit="toolkit/1",
+    network="sibling",
+    runtime=None,
+    cpus=4,
+    memory=8 * GIB,
+)
 
 
 def request(**given):
@@ -21,7 +33,7 @@ def spec(**given):
 
 
 def test_what_is_not_asked_for_is_the_default_cut_to_the_host():
-    small = Place(service_id="s", volume="v", toolkit="t", network="n", runtime=None, cpus=1, memory=GIB)
+    small = dataclasses.replace(PLACE, cpus=1, memory=GIB)
     assert limits(request(), BuildSettings(), small) == Limits(
         cpus=1, memory=GIB, pids=2048, shm_size=64 * 1024**2, timeout=3600
     )
@@ -62,9 +74,13 @@ def test_the_engine_is_given_a_full_reference_which_no_image_id_can_shadow():
     assert spec(image="deadbeef").image == "docker.io/library/deadbeef:latest"
 
 
-def test_a_container_gets_its_own_workspace_and_the_toolkit_and_no_other_mount():
+def test_a_container_gets_its_own_workspace_and_socket_the_toolkit_and_no_other_mount():
     mounts = [(mount.subpath, mount.target, mount.read_only) for mount in spec().mounts]
-    assert mounts == [("workspaces/b1", "/workspace", False), ("toolkit/1", "/opt/sibling", True)]
+    assert mounts == [
+        ("workspaces/b1", "/workspace", False),
+        ("toolkit/1", "/opt/sibling", True),
+        ("sockets/b1", "/run/sibling", True),
+    ]
 
 
 def test_no_capability_that_reaches_the_host_or_the_network():

@@ -5,10 +5,11 @@ import stat
 
 import pytest
 
-from agent.builds import GitSource, Reason, UploadedSource
+from agent.builds import Reason
 from agent.errors import ImageUnavailable, SourceFailed
 from agent.phases import Phases
 from agent.policy import container_spec
+from agent.requests import GitSource, UploadedSource
 from agent.stop import Stop, Stopped
 from tests.agent.service_steps import Bench
 from tests.api.harness import hub
@@ -26,7 +27,7 @@ class SlowEngine(MemoryEngine):
         super().__init__(images)
         self.pulling = asyncio.Event()
 
-    async def pull(self, reference, progress):
+    async def pull(self, reference, progress, login=None):
         self.pulling.set()
         await asyncio.Event().wait()
 
@@ -139,6 +140,29 @@ async def test_an_image_that_must_not_be_pulled_is_an_error(bench):
     with pytest.raises(ImageUnavailable, match="says never to pull it"):
         await prepared(bench, bench.submit("remote", pull="never"))
     assert not bench.called("pull")
+
+
+async def test_an_image_comes_from_its_registrys_mirror_under_its_own_name(tmp_path):
+    mirrored = "mirror.example/hub/library/remote:latest"
+    tables = {"hub": {"host": "docker.io", "mirror": "mirror.example/hub"}}
+    async with Bench(tmp_path, {}, registries=tables).assembled() as bench:
+        bench.engine.images[mirrored] = Script(present=False)
+        image = await prepared(bench, bench.submit("remote"))
+        assert bench.called("pull") == [mirrored]
+        assert image.id == f"sha256:{mirrored}"
+        assert (await bench.engine.image(hub("remote"))).id == image.id
+
+
+@pytest.mark.parametrize("pull", ["missing", "always", "never"])
+async def test_an_image_that_a_build_made_is_never_pulled(bench, pull):
+    private = "sibling.local/service/build:latest"
+    build = bench.submit("there", pull=pull)
+    with pytest.raises(ImageUnavailable, match="not kept any more"):
+        await bench.runner.preparation.prepare(build, private, Stop(), Phases(), {}, print)
+    await bench.engine.tag(hub("there"), private)
+    found = await bench.runner.preparation.prepare(build, private, Stop(), Phases(), {}, print)
+    assert found.id == f"sha256:{hub('there')}"
+    assert bench.called("pull") == []
 
 
 async def test_a_pull_ends_with_a_cancel(tmp_path):

@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from agent.builds import Outcome, Result, UploadedSource, new_build_id
-from agent.engine import LABEL_BUILD, LABEL_SERVICE
+from agent.builds import Outcome, Result, new_build_id
+from agent.engine import LABEL_BUILD, LABEL_SERVICE, container_name
 from agent.errors import AgentError, EngineUnavailable
 from agent.policy import container_spec
-from agent.runner import container_name
+from agent.requests import UploadedSource
 from tests.agent.service_steps import OUT, Bench
 from tests.fakes.memory_engine import Script
 

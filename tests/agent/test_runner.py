@@ -7,8 +7,8 @@ import time
 import pytest
 
 from agent.builds import BuildState, Reason, Result
+from agent.engine import container_name
 from agent.errors import EngineError, EngineUnavailable, StaleClaim, StoreUnavailable
-from agent.runner import container_name
 from agent.stop import Stop
 from tests.agent.service_steps import OUT, Bench, UnwritableStore, stays
 from tests.api.harness import until

@@ -5,10 +5,11 @@ import dataclasses
 
 import pytest
 
-from agent.builds import AgentRequest, BuildState, Reason, Result
+from agent.builds import BuildState, Reason, Result
 from agent.changes import Changes
 from agent.host import Host
 from agent.metrics import Metrics
+from agent.requests import AgentRequest
 from agent.scheduler import Scheduler
 from tests.agent.service_steps import OUT, Bench, UnwritableStore, stays
 from tests.api.harness import until
@@ -37,12 +38,19 @@ class Queue:
         runner = bench.runner if store is None else dataclasses.replace(bench.runner, store=store)
         self.scheduler = Scheduler(
             store=runner.store,
-            runner=runner,
+            runner_of=lambda _: runner,
+            settings=bench.settings,
+            place=bench.service.place,
+            cancel=self.cancel,
             engine_up=lambda: self.engine_up,
             changes=Changes(),
             on_finished=self.metrics.finished,
             read_host=lambda: self.host,
         )
+
+    async def cancel(self, build_id):
+        await self.bench.service.cancel(build_id)
+        self.scheduler.stop(build_id)
 
     async def running_after_a_turn(self):
         await self.scheduler.turn()
@@ -287,3 +295,19 @@ async def test_waking_ends_the_wait_for_something_to_change(bench, queue, monkey
     await until(lambda: queue.scheduler._renew_at)
     queue.scheduler.wake()
     await asyncio.wait_for(turn, 20)
+
+
+async def test_a_fault_of_ours_ends_as_the_builds_result(bench):
+    class Faulty:
+        async def run(self, build, stop, *, again=False):
+            raise ZeroDivisionError("of ours")
+
+        async def clean(self, build):
+            pass
+
+    queue = Queue(bench)
+    queue.scheduler._runner_of = lambda _: Faulty()
+    build = bench.submit()
+    await queue.all_done()
+    ended = bench.store.get(build.id)
+    assert (ended.outcome.reason, "of ours" in ended.outcome.message) == (Reason.INTERNAL, True)

@@ -5,9 +5,10 @@ import time
 
 import pytest
 
-from agent.builds import BuildRequest, BuildState, GitSource, Reason, Result, UploadedSource
+from agent.builds import BuildState, Reason, Result
 from agent.errors import InvalidRequest, NotFound, Rejected, TooLarge, Unavailable
-from tests.agent.service_steps import OUT, Bench, stays
+from agent.requests import BuildRequest, GitSource, UploadedSource
+from tests.agent.service_steps import CI, OUT, Bench, stays
 from tests.api.harness import until
 from tests.fakes.memory_engine import Script
 
@@ -50,20 +51,20 @@ async def reason_of(service, name):
 )
 async def test_what_could_never_run_is_refused_and_not_queued(bench, parts, error, words):
     with pytest.raises(error, match=words):
-        await bench.service.submit(request(**parts), "ci")
+        await bench.service.submit(request(**parts), CI)
     assert bench.store.list() == []
 
 
 async def test_a_full_queue_refuses(bench):
     for _ in range(3):
-        await bench.service.submit(request(), "ci")
+        await bench.service.submit(request(), CI)
     with pytest.raises(Unavailable, match=r"queue\.max_queued is 3"):
-        await bench.service.submit(request(), "ci")
+        await bench.service.submit(request(), CI)
 
 
 async def test_who_waits_for_a_build_is_told_when_it_ends(bench):
     async with bench.service.running():
-        build, _ = await bench.service.submit(request("stays"), "ci")
+        build, _ = await bench.service.submit(request("stays"), CI)
         waiting = [asyncio.create_task(bench.service.finished(build.id, LONG)) for _ in range(10)]
         await bench.logged(build, b"begun\n")
         assert not any(task.done() for task in waiting)
@@ -73,7 +74,7 @@ async def test_who_waits_for_a_build_is_told_when_it_ends(bench):
 
 
 async def test_who_waits_for_a_build_of_the_queue_is_told_that_it_was_cancelled(bench):
-    build, _ = await bench.service.submit(request(), "ci")
+    build, _ = await bench.service.submit(request(), CI)
     waiting = asyncio.create_task(bench.service.finished(build.id, LONG))
     await until(lambda: bench.service.changes._events)
     await bench.service.cancel(build.id)
@@ -81,14 +82,14 @@ async def test_who_waits_for_a_build_of_the_queue_is_told_that_it_was_cancelled(
 
 
 async def test_a_wait_that_is_over_answers_with_the_build_as_it_is(bench):
-    build, _ = await bench.service.submit(request(), "ci")
+    build, _ = await bench.service.submit(request(), CI)
     assert (await bench.service.finished(build.id, 0.01)).state is BuildState.QUEUED
     with pytest.raises(NotFound):
         await bench.service.finished("01m85vnenmce764hdjbwf0zfeh", LONG)
 
 
 async def test_a_cancel_asked_twice_or_too_late_changes_nothing(bench):
-    build, _ = await bench.service.submit(request(), "ci")
+    build, _ = await bench.service.submit(request(), CI)
     once = await bench.service.cancel(build.id)
     assert await bench.service.cancel(build.id) == once
     assert bench.log(build).count(b"ABORTED") == 1
@@ -137,7 +138,7 @@ async def test_an_engine_that_went_away_and_came_back_is_seen_and_builds_go_on(b
         bench.engine.up = False
         reason = await until(lambda: reason_of(bench.service, "engine"))
         assert "the engine in memory is down" in reason
-        build, _ = await bench.service.submit(request(), "ci")
+        build, _ = await bench.service.submit(request(), CI)
         assert (await bench.service.build(build.id)).state is BuildState.QUEUED
         bench.engine.up = True
         assert (await bench.service.finished(build.id, LONG)).outcome.result is Result.SUCCESS
@@ -158,7 +159,7 @@ async def test_a_loop_with_a_fault_is_named_and_the_others_go_on(bench, monkeypa
     async with bench.service.running():
         reason = await until(lambda: reason_of(bench.service, "reaper"))
         assert "a fault of ours" in reason
-        build, _ = await bench.service.submit(request(), "ci")
+        build, _ = await bench.service.submit(request(), CI)
         assert (await bench.service.finished(build.id, LONG)).outcome.result is Result.SUCCESS
         assert await reason_of(bench.service, "scheduler") is None
         broken.clear()
@@ -170,7 +171,7 @@ async def test_a_loop_with_a_fault_is_named_and_the_others_go_on(bench, monkeypa
 
 
 async def test_the_status_tells_what_runs_and_what_waits(bench):
-    build, _ = await bench.service.submit(request("stays"), "ci")
+    build, _ = await bench.service.submit(request("stays"), CI)
     before = await bench.service.status()
     assert (before.slots_used, before.counts[BuildState.QUEUED], before.waiting_for) == (0, 1, None)
     async with bench.service.running():

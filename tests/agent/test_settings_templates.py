@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from agent.builds import BuildRequest
+from agent.requests import BuildRequest
 from agent.settings import Settings, TemplateSettings
 from agent.settings.templates import Template, resolve
 
@@ -156,7 +156,14 @@ def test_a_user_is_what_it_is_for_a_build(user):
         ),
         ("image = 'x'\ncpu = 1", "4: there is no setting templates.a.cpu; did you mean templates.a.cpus?"),
         ("image = 'x'\nshm_size = 0", f"4: templates.a.shm_size = 0 is not allowed; {SIZE}"),
-        ("docker = 'all'", "3: templates.a.docker = 'all' is not allowed; write `none`."),
+        (
+            "image = 'x'\ndocker = 'isolated'",
+            "4: templates.a.docker = 'isolated' needs an image for daemons; give daemon.image, or take 'scoped'.",
+        ),
+        (
+            "docker = 'all'",
+            "3: templates.a.docker = 'all' is not allowed; write `none` or `scoped` or `isolated` or `host`.",
+        ),
         ("min_idle = true", "3: templates.a.min_idle = True is not allowed; write a whole number of at least 0."),
         ("cap = 0", "3: templates.a.cap = 0 is not allowed; write a whole number of at least 1."),
         ("labels = 'b'", f"3: templates.a.labels = 'b' is not allowed; {LABELS}"),

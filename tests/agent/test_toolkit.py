@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent import toolkit
-from agent.builds import MAX_COMMANDS_BYTES, MAX_SECRETS_BYTES, BuildRequest
 from agent.busybox import find_static_busybox
 from agent.errors import InvalidRequest
+from agent.requests import MAX_COMMANDS_BYTES, MAX_SECRETS_BYTES, BuildRequest
+from api.client_zipapp import zipapp
 
 # All that a command line and a variable may hold: any bytes but NUL, here those of valid UTF-8.
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=40)
@@ -86,12 +87,12 @@ def test_the_most_that_a_request_may_hold_is_accepted_if_it_needs_no_quotes():
 
 
 def test_the_toolkit_is_installed_once_and_anyone_may_use_it(tmp_path):
-    path = toolkit.install(tmp_path, find_static_busybox())
+    path = toolkit.install(tmp_path, find_static_busybox(), zipapp())
     before = (tmp_path / path).stat().st_ino
-    assert toolkit.install(tmp_path, find_static_busybox()) == path
-    assert [folder.name for folder in (tmp_path / "toolkit").iterdir()] == [path.removeprefix("toolkit/")]
+    assert toolkit.install(tmp_path, find_static_busybox(), zipapp()) == path
+    assert len(list((tmp_path / "toolkit").iterdir())) == 2  # the Python has a folder of its own
     assert (tmp_path / path).stat().st_ino == before
-    for part in ("", "bin", "bin/busybox", "enter"):
+    for part in ("", "bin", "bin/busybox", "bin/sibling", "enter"):
         assert stat.S_IMODE((tmp_path / path / part).stat().st_mode) == 0o755
 
 
@@ -99,14 +100,14 @@ def test_another_content_gets_a_folder_of_its_own_and_the_old_one_stays(tmp_path
     other = tmp_path / "busybox"
     other.write_bytes(find_static_busybox().read_bytes() + b"\n")
     other.chmod(0o755)
-    paths = {toolkit.install(tmp_path, busybox) for busybox in (find_static_busybox(), other)}
+    paths = {toolkit.install(tmp_path, busybox, zipapp()) for busybox in (find_static_busybox(), other)}
     assert len(paths) == 2
     assert all((tmp_path / path / "enter").is_file() for path in paths)
 
 
 def test_an_installation_that_was_killed_is_not_taken_for_a_whole_one(tmp_path):
     (tmp_path / "toolkit" / "tmpabcdef").mkdir(parents=True)
-    path = toolkit.install(tmp_path, find_static_busybox())
+    path = toolkit.install(tmp_path, find_static_busybox(), zipapp())
     assert (tmp_path / path / "bin" / "sh").exists()
 
 
@@ -116,7 +117,7 @@ def image(tmp_path_factory):
     root, data = tmp_path_factory.mktemp("root"), tmp_path_factory.mktemp("data")
     target = root / toolkit.TARGET.removeprefix("/")
     target.parent.mkdir()
-    (data / toolkit.install(data, find_static_busybox())).rename(target)
+    (data / toolkit.install(data, find_static_busybox(), zipapp())).rename(target)
     for folder in ("workspace", "tmp", "dev", "bin"):
         (root / folder).mkdir()
     (root / "dev/null").touch()

@@ -12,6 +12,7 @@ from agent.busybox import find_static_busybox
 from agent.errors import AgentError
 from agent.toolkit import agents
 from agent.toolkit.agent_command import HIDDEN
+from api.client_zipapp import zipapp
 from tests.agent.agent_steps import SECRET, agent_task, another, share_runtime
 from tests.conftest import BUSYBOX
 
@@ -190,7 +191,7 @@ def data(runtime, tmp_path):
 
 @pytest.fixture
 def install(data, jdk):
-    base = toolkit.install(data, find_static_busybox())
+    base = toolkit.install(data, find_static_busybox(), zipapp())
     return lambda jar: agents.install_agent(data, base, jdk, jar)
 
 
@@ -201,7 +202,7 @@ def test_it_is_installed_once_and_a_new_program_shares_all_the_rest(data, instal
     second = data / install(b"two")
     assert second != first
     assert {path: path.stat().st_mtime_ns for path in first.rglob("*")} == times
-    for part in ("jre/lib/modules", "lib/ld.so", "bin/busybox", "enter"):
+    for part in ("jre/lib/modules", "lib/ld.so", "bin/busybox", "python/lib/ld.so", "sibling/__main__.pyc", "enter"):
         assert (first / part).samefile(second / part)
     assert [(folder / "agent.jar").read_bytes() for folder in (first, second)] == [b"one", b"two"]
     assert (first / "agent.jar").stat().st_mtime == (second / "agent.jar").stat().st_mtime

@@ -7,11 +7,14 @@ from contextlib import asynccontextmanager
 import httpx2
 import uvicorn
 
+from agent import toolkit
 from agent.assembly import assemble
+from agent.busybox import find_static_busybox
 from agent.engine import Stream
 from agent.settings import Settings
-from agent.tokens import Scope, TokenFile
+from agent.tokens import FirstOf, Scope, TokenFile
 from api.app import create_app
+from api.client_zipapp import zipapp
 from tests.fakes.memory_engine import MemoryEngine, Script
 
 NEVER = 2**50  # bytes of free memory that no host has: all builds stay queued
@@ -47,6 +50,9 @@ class Api:
         )
         self.data = folder / "data"
         self.data.mkdir()
+        # One toolkit for all tests of a run: it takes longer to make than most of them.
+        toolkit.install(folder.parent, find_static_busybox(), zipapp())
+        (self.data / "toolkit").symlink_to(folder.parent / "toolkit")
         self.engine.volumes["sibling-data"] = str(self.data)
         self.tokens = TokenFile(folder / "tokens")
         self.texts = {
@@ -81,8 +87,8 @@ class Api:
                 await serving
 
     async def assemble(self):
-        self.service = await assemble(self.settings, self.engine)
-        self.app = create_app(self.service, self.tokens)
+        self.service = await assemble(self.settings, self.engine, client=zipapp())
+        self.app = create_app(self.service, FirstOf(self.tokens, self.service.store.exchanges))
 
     def add_image(self, name, *steps):
         """One more image, whose containers take these steps of a `Script`."""

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import TypeAdapter
 
-from agent.builds import BuildRequest
+from agent.requests import BuildRequest
 from api.views import BuildView
 
 pytestmark = pytest.mark.anyio

@@ -9,7 +9,7 @@ from api.app import create_app
 
 pytestmark = pytest.mark.anyio
 REQUEST = {"image": "quick", "argv": ["true"]}
-OPEN = {"/healthz", "/readyz", "/metrics", "/cli", "/cli/sibling"}
+OPEN = {"/healthz", "/readyz", "/metrics", "/cli", "/cli/sibling", "/v1/tokens"}
 NO_BUILD = "/v1/builds/" + "0" * 26
 
 

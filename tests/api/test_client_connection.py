@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from api.client import address
+from api.client.command import default_url
 from api.client.connection import Connection, build_path
 from api.client.errors import CannotConnect, Refused
 from tests.api import client_process
@@ -60,6 +61,14 @@ def test_a_unix_socket_carries_a_whole_build(tmp_path):
         source = ("--source", str(tmp_path / "tree"))
         ended = client_process.run("run", "--image", "i", "--url", server.url, *source, "--", "true")
     assert (ended.stdout, ended.returncode) == (b"over the socket\n", 0)
+
+
+def test_by_default_the_service_is_the_builds_own_if_its_socket_is_there_else_the_machines(tmp_path):
+    with BuildServer(path=tmp_path / "api.sock"):
+        assert default_url(str(tmp_path / "api.sock")) == f"unix://{tmp_path}/api.sock"
+    (tmp_path / "file").touch()
+    for path in ("file", "gone", "file/below", "x" * 5000):
+        assert default_url(str(tmp_path / path)) == address.DEFAULT_URL
 
 
 def test_https_works_with_the_ca_that_ssl_cert_file_names_and_only_then(certificate):

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.client.connection import Connection
-from api.client.log_stream import RawLog, TimedLog
+from api.client.log_stream import RawLog
+from api.client.timed_log import TimedLog
 from tests.fakes.build_server import BuildServer, Cut, EndStream, FakeBuild, Say
 
 STAMP = len("10:00:00.250 ")

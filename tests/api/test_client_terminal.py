@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import pty
+import re
 import struct
 import termios
 import threading
@@ -59,7 +60,7 @@ def run_on_terminal(build, *options, hold=None, **env):
 def test_the_upload_shows_its_progress_and_takes_it_away(tmp_path):
     (tmp_path / "f").write_bytes(b"x" * 3_000_000)
     text = run_on_terminal(FakeBuild((Say(b"log\n"),)), "--source", str(tmp_path))
-    assert "[sibling] uploading the source: " in text
+    assert re.search(r"\[sibling\] uploading \[=* *\] +\d+% of \d", text)
     lines = shown(text)
     assert lines[0] == "log"
     assert lines[1].startswith("[sibling] SUCCESS")

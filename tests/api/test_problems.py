@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 import agent
 from agent import errors
-from agent.builds import BuildRequest
+from agent.requests import BuildRequest
 from api import problems
 
 SECRET = "hunter2-$ecr3t"

@@ -6,7 +6,14 @@ import pytest
 
 from agent.docker_engine import DockerEngine
 from agent.engine import LABEL_BUILD, LABEL_SERVICE
-from agent.errors import ContainerExists, ContainerNotFound, EngineError, EngineUnavailable, ImageUnavailable
+from agent.errors import (
+    ContainerExists,
+    ContainerNotFound,
+    EngineError,
+    EngineUnavailable,
+    ImageUnavailable,
+    PushFailed,
+)
 from tests.conftest import BUSYBOX
 from tests.contracts.subject import ERR, MIB, OUT, Subject, Task, collect
 from tests.fakes.memory_engine import MemoryEngine, Script, Step
@@ -226,8 +233,9 @@ async def test_several_may_remove_one_container(subject):
         lambda engine, name: engine.read_file(name, "/etc/passwd"),
         lambda engine, name: engine.has_path(name, "/etc/passwd"),
         lambda engine, name: engine.write_file(name, "/etc/passwd", b"", 0o644),
+        lambda engine, name: engine.make_link(name, "/etc/passwd", "group"),
     ],
-    ids=["attach", "logs", "start", "wait", "stats", "mounts", "read_file", "has_path", "write_file"],
+    ids=["attach", "logs", "start", "wait", "stats", "mounts", "read_file", "has_path", "write_file", "make_link"],
 )
 async def test_a_missing_container_is_told_as_such(subject, verb):
     with pytest.raises(ContainerNotFound):
@@ -256,6 +264,41 @@ async def test_a_file_is_read_as_it_was_written(subject):
     assert not await subject.engine.has_path(container, "/etc/sibling/none")
 
 
+async def test_a_link_is_there_once_it_was_made(subject):
+    container = await subject.create(NOTHING)
+    await subject.engine.make_link(container, "/var/some/link", "/etc/passwd")
+    assert await subject.engine.has_path(container, "/var/some/link")
+
+
+async def test_an_image_is_tagged_found_by_its_domain_and_untagged(subject):
+    subject.spec(NOTHING)
+    tag = f"sibling.local/{subject.service}:latest"
+    image = await subject.engine.image(BUSYBOX)
+    await subject.engine.tag(BUSYBOX, tag)
+    assert (await subject.engine.image(tag)) == image
+    assert tag in await subject.engine.tags("sibling.local")
+    assert tag not in await subject.engine.tags("sibling.loc")
+    for _ in range(2):
+        await subject.engine.untag(tag)
+    assert await subject.engine.image(tag) is None
+    assert await subject.engine.image(BUSYBOX) == image
+
+
+async def test_what_is_not_there_cannot_be_tagged_or_pushed(subject):
+    with pytest.raises(ImageUnavailable):
+        await subject.engine.tag(NO_IMAGE, "sibling.local/none:1")
+    with pytest.raises(PushFailed) as refusal:
+        await subject.engine.push(NO_IMAGE, print)
+    assert refusal.value.denied
+
+
+async def test_a_running_container_gets_other_limits(subject):
+    container, _ = await subject.started(SLEEP)
+    await subject.engine.limit(container, cpus=0.5, memory=32 * MIB)
+    with pytest.raises(ContainerNotFound):
+        await subject.engine.limit("sibling-none", cpus=0.5, memory=32 * MIB)
+
+
 async def test_containers_are_found_by_name_id_and_labels(subject):
     name = await subject.create(NOTHING)
     found = await subject.engine.container(name)
@@ -273,6 +316,11 @@ async def test_containers_are_found_by_name_id_and_labels(subject):
         lambda engine: engine.info(),
         lambda engine: engine.image(BUSYBOX),
         lambda engine: engine.pull(BUSYBOX, print),
+        lambda engine: engine.push(BUSYBOX, print),
+        lambda engine: engine.tag(BUSYBOX, BUSYBOX),
+        lambda engine: engine.untag(BUSYBOX),
+        lambda engine: engine.tags("sibling.local"),
+        lambda engine: engine.limit("c", cpus=1, memory=32 * MIB),
         lambda engine: engine.ensure_network("sibling-test", {}),
         lambda engine: engine.ensure_volume("sibling-test", {}),
         lambda engine: engine.attach("c", b""),
@@ -286,6 +334,7 @@ async def test_containers_are_found_by_name_id_and_labels(subject):
         lambda engine: engine.stats("c"),
         lambda engine: engine.read_file("c", "/x"),
         lambda engine: engine.write_file("c", "/x", b"", 0o644),
+        lambda engine: engine.make_link("c", "/x", "y"),
     ],
 )
 async def test_an_engine_that_is_down_is_told_as_such(dead_engine, verb):

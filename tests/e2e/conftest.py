@@ -8,6 +8,7 @@ import pytest
 
 from tests.e2e.harness import ServiceProcess, SilentRegistry
 from tests.e2e.jenkins import AgentService, ControllerNetwork
+from tests.e2e.registry import Registry
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +101,26 @@ def silent_registry():
     registry = SilentRegistry()
     yield registry
     registry.close()
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory):
+    """A real registry for the tests of a module, where everybody may push and pull."""
+    with Registry(tmp_path_factory.mktemp("registry")) as made:
+        yield made
+
+
+@pytest.fixture
+def registry_with(tmp_path):
+    """Makes a registry of the test's own: `registry_with(users=("ci",))`."""
+    with contextlib.ExitStack() as stack:
+        made = []
+
+        def make(**options):
+            made.append(stack.enter_context(Registry(tmp_path / f"registry-{len(made)}", **options)))
+            return made[-1]
+
+        yield make
 
 
 @pytest.hookimpl(wrapper=True)

@@ -176,7 +176,8 @@ class ServiceProcess:
         )
 
     def assert_nothing_left(self) -> None:
-        until(lambda: not self.containers(), 30, "the removal of all containers")
+        # A cell, in which image builds run, is the service's own and waits for the next one.
+        until(lambda: not [each for each in self.containers() if "sibling.build" in each.labels], 30, "the removal")
         until(lambda: not list((self.data / "workspaces").iterdir()), 30, "the removal of all workspaces")
 
     def destroy(self) -> None:
@@ -185,10 +186,21 @@ class ServiceProcess:
         if self.process is not None and self.process.poll() is None:
             self.kill()
         until(self._containers_are_gone, what="the removal of all containers")
+        for build in {path.name.partition(".")[0] for path in (self.data / "logs").rglob("*")}:
+            self.remove_image(self.private_name(build))
         for network in self.docker.networks.list(names=[self.name]):
             network.remove()
         until(self._volume_is_gone, what="the removal of the volume")
         self.docker.close()
+
+    def private_name(self, build_id: str) -> str:
+        """What the engine has an image by that this service built."""
+        return f"sibling.local/{(self.data / 'service-id').read_text()[:12]}/{build_id}:latest"
+
+    def remove_image(self, tag: str) -> None:
+        """Take a tag off the engine, if it is there."""
+        with contextlib.suppress(docker.errors.ImageNotFound):
+            self.docker.images.remove(tag, force=True)
 
     def _containers_are_gone(self) -> bool:
         for container in self.containers():

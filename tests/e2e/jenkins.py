@@ -120,7 +120,14 @@ class AgentService(ServiceProcess):
         )
         failed = {build["agent"]["node"] for build in self.agents() if build["result"] in {"FAILURE", "NOT_BUILT"}}
         until(
-            lambda: not [name for name in self.simulator.nodes if name.startswith("sibling-01") and name not in failed],
+            # The registration node's name may begin as an agent's does, by chance.
+            lambda: (
+                not [
+                    name
+                    for name in self.simulator.nodes
+                    if name.startswith("sibling-01") and name not in failed and name != self.node
+                ]
+            ),
             what="the removal of all agents' nodes",
         )
         until(lambda: not list((self.data / "workspaces").iterdir()), what="the removal of all workspaces")

@@ -189,7 +189,8 @@ class TestMany:
             for number in range(3)
         )
         service = agents_with(config=config, queue__slots=12)
-        items = [item for number in range(3) for item in jobs(jenkins, f"many{number}", 10, "sleep 0.3", f"t{number}")]
+        # Longer than it takes to close a node to a second build, even with twelve agents starting on two cores.
+        items = [item for number in range(3) for item in jobs(jenkins, f"many{number}", 10, "sleep 3", f"t{number}")]
         builds = [jenkins.wait_ended(item, 200) for item in items]
         assert {build.result for build in builds} == {"SUCCESS"}
         assert len({build.node for build in builds}) == 30

@@ -9,12 +9,14 @@ import subprocess
 from pathlib import Path
 
 import docker
+import httpx2
 import pytest
 
 from tests.e2e.harness import BUSYBOX, until
 
 pytestmark = pytest.mark.engine
 
+MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
@@ -34,9 +36,8 @@ class Demo:
     def stop(self) -> str:
         return self.run("demo-stop")
 
-    @property
-    def pid(self) -> int:
-        return int((self.folder / "service.pid").read_text())
+    def pid(self, of: str) -> int:
+        return int((self.folder / f"{of}.pid").read_text())
 
     @property
     def name(self) -> str:
@@ -75,7 +76,16 @@ def is_alive(pid):
     return Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes() != b""
 
 
-def test_the_demo_runs_a_build_with_its_log_artifacts_and_phases(demo, usual_port_taken):
+def digest_in_registry(image):
+    address, _, repository = image.partition("/")
+    name, _, tag = repository.partition(":")
+    manifest = f"http://{address}/v2/{name}/manifests/{tag}"
+    return httpx2.head(manifest, headers={"Accept": MANIFEST}, trust_env=False).headers["Docker-Content-Digest"]
+
+
+def test_the_demo_runs_a_build_with_its_log_artifacts_and_phases_and_an_image_that_another_build_made(
+    demo, usual_port_taken
+):
     output = demo.start()
     assert re.search(r"^\d\d:\d\d:\d\d\.\d{3} ok      every line has its width$", output, re.MULTILINE)
     assert "signing with the key ****" in output
@@ -83,32 +93,43 @@ def test_the_demo_runs_a_build_with_its_log_artifacts_and_phases(demo, usual_por
     for name in ("SHA256SUMS", "SIGNATURE", "mandelbrot.tar.gz"):
         assert (demo.folder / "artifacts/dist" / name).stat().st_size > 0
     assert "SIBLING_URL=http://127.0.0.1:8700 " not in output
+    (image, digest) = re.findall(r"^\[sibling\] Pushed (\S+)@(sha256:\w+)$", output, re.MULTILINE)[-1]
+    assert digest_in_registry(image) == digest
+    assert f"\nUntagged: {image}\n" in output
+    _, pulled, run = output.partition(f"\n[sibling] pulled {image} in ")
+    assert pulled
+    assert "@@@@@@" in run
 
 
-def test_a_second_run_uses_the_first_ones_service_and_stop_leaves_nothing(demo, engine):
+def test_a_second_run_uses_the_first_ones_service_and_registry_and_stop_leaves_nothing(demo, engine):
     demo.start()
-    first, name = demo.pid, demo.name
+    first, registry, name = demo.pid("service"), demo.pid("registry"), demo.name
     output = demo.start()
-    assert demo.pid == first
+    assert (demo.pid("service"), demo.pid("registry")) == (first, registry)
     builds = json.loads(demo.sibling(output, "ps", "--all", "--json"))
     posted = [build for build in builds if build["agent"] is None]
-    assert [build["result"] for build in posted] == ["SUCCESS"] * 2
-    assert len(builds) == 4, "and an agent for the job of each run"
+    assert [build["result"] for build in posted] == ["SUCCESS"] * 2 * 4
+    assert len(builds) == 2 * 5, "and an agent for the job of each run"
     demo.sibling(output, "run", "--detach", "--image", BUSYBOX, "--", "sleep", "600")
     until(lambda: '"running"' in demo.sibling(output, "ps", "--json"))
+    made = {build["image_build"]["id"] for build in builds if build["kind"] == "image-build"}
+    assert made & {image.id for image in engine.images.list()}
     demo.stop()
     assert not is_alive(first)
+    assert not is_alive(registry)
     assert not demo.folder.exists()
     assert engine.containers.list(all=True, ignore_removed=True, filters={"network": name}) == []
     assert engine.networks.list(names=[name]) == []
     assert name not in [volume.name for volume in engine.volumes.list()]
+    assert not made & {image.id for image in engine.images.list(all=True)}
     assert demo.stop() == ""
 
 
-def test_stop_leaves_a_stranger_alone_who_has_the_services_number(demo):
+@pytest.mark.parametrize("what", ["service", "registry"])
+def test_stop_leaves_a_stranger_alone_who_has_the_number_of_what_it_ends(demo, what):
     demo.folder.mkdir()
     with subprocess.Popen(["sleep", "60"]) as stranger:
-        (demo.folder / "service.pid").write_text(f"{stranger.pid}\n")
+        (demo.folder / f"{what}.pid").write_text(f"{stranger.pid}\n")
         demo.stop()
         assert stranger.poll() is None
         stranger.kill()

@@ -12,6 +12,7 @@ import httpx2
 import pytest
 import yaml
 
+from tests.e2e import clients_image
 from tests.e2e.harness import BUSYBOX, until
 from tests.e2e.test_builds import tar_of
 
@@ -94,10 +95,12 @@ class ServiceContainer:
         return self.client.get(f"/v1/builds/{build_id}/log").raise_for_status().content
 
     def builds(self) -> list:
-        """The containers of its builds."""
-        return self.docker.containers.list(
-            all=True, ignore_removed=True, filters={"label": f"sibling.service={self.id}"}
-        )
+        """The containers of its builds; a cell, in which image builds run, is its own."""
+        return self._containers("sibling.build")
+
+    def _containers(self, *labels: str) -> list:
+        filters = {"label": [f"sibling.service={self.id}", *labels]}
+        return self.docker.containers.list(all=True, ignore_removed=True, filters=filters)
 
     def assert_nothing_left(self) -> None:
         until(lambda: not self.builds(), what="the removal of all containers")
@@ -106,7 +109,7 @@ class ServiceContainer:
     def destroy(self) -> None:
         self.client.close()
         self.container.remove(force=True, v=True)
-        for container in self.builds():
+        for container in self._containers():
             container.remove(force=True, v=True)
         self.docker.networks.get(self.name).remove()
         self.docker.volumes.get(self.name).remove()
@@ -150,6 +153,35 @@ def test_a_build_of_any_user_has_its_source_and_secret_and_leaves_artifacts(serv
     service.assert_nothing_left()
 
 
+@pytest.mark.parametrize("user", ["0", "4711:42"])
+def test_a_build_of_any_user_builds_an_image_of_files_that_only_it_may_read(service, user):
+    name = f"private-{secrets.token_hex(4)}"
+    dockerfile = f"FROM {BUSYBOX}\nCOPY mine /mine\nRUN cat /mine\n"
+    build_id = service.post(
+        user=user,
+        env={"DOCKERFILE": dockerfile},
+        commands=[
+            f'umask 077; mkdir ctx; echo {name} >ctx/mine; printf %s "$DOCKERFILE" >ctx/Dockerfile',
+            f"sibling image build -t {name} ctx && sibling run --image {name} -- cat /mine",
+        ],
+    )
+    build = service.wait(build_id)
+    assert build["result"] == "SUCCESS", service.text(build_id)
+    assert service.text(build_id).decode().splitlines().count(name) >= 1
+    service.assert_nothing_left()
+
+
+def test_a_scoped_build_runs_containers_on_files_that_only_it_may_read(service, docker_host):
+    command = f'umask 077; echo mine >file; docker run --rm -v "$PWD":/src {BUSYBOX} cat /src/file'
+    build_id = service.post(image=clients_image.make(docker_host), docker="scoped", commands=[command])
+    build = service.wait(build_id)
+    assert build["result"] == "SUCCESS", service.text(build_id)
+    assert b"mine" in service.text(build_id).splitlines()
+    service.assert_nothing_left()
+    left = {"label": f"sibling.gate={build_id}"}
+    until(lambda: not service.docker.containers.list(all=True, filters=left), what="the removal of what it made")
+
+
 def test_a_restart_of_the_service_leaves_its_builds_running_and_their_logs_whole(service):
     build_id = service.post(commands=["echo before", "until [ -e /tmp/go ]; do sleep 0.1; done", "echo after"])
     until(lambda: service.text(build_id))
@@ -188,8 +220,9 @@ def test_the_agents_java_is_installed_from_it_without_being_root(service):
 from pathlib import Path
 from agent import busybox, toolkit
 from agent.toolkit import agents, java
+from api.client_zipapp import zipapp
 data = Path({DATA!r})
-base = toolkit.install(data, busybox.find_static_busybox())
+base = toolkit.install(data, busybox.find_static_busybox(), zipapp())
 print(agents.install_agent(data, base, java.find_java(None), b"a jar"))
 """
     kit = f"{DATA}/{service.execute('python', '-c', program).strip()}"

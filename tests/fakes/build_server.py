@@ -68,6 +68,7 @@ class FakeBuild:
     reason: str | None = None
     message: str | None = None
     artifacts: dict[str, bytes] = field(default_factory=dict)
+    image_build: dict[str, Any] | None = None  # what the build of an image made
     state: str = "queued"
     id: str = ""
     request: dict[str, Any] = field(default_factory=dict)
@@ -104,6 +105,7 @@ class FakeBuild:
             "log_size": len(self.log),
             "request": self.request,
             "labels": self.request.get("labels", {}),
+            "image_build": self.image_build if ended else None,
             "links": {"self": f"/v1/builds/{self.id}", "log": f"/v1/builds/{self.id}/log", "artifacts": None},
         }
 
@@ -268,7 +270,7 @@ class _Handler(BaseHTTPRequestHandler):
         match [asked.method, *parts]:
             case ["PUT", "sources"]:
                 return Answer(201, {"id": SOURCE_ID, "size": len(asked.body), "files": 1, "unpacked_size": 1})
-            case ["POST", "builds"]:
+            case ["POST", "builds"] | ["POST", "images", "builds" | "pushes"]:
                 return self._create(asked)
             case ["GET", "builds"]:
                 return self._list(asked)

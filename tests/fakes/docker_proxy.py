@@ -88,7 +88,7 @@ class DockerProxy:
     def _handle(self, client):
         with ExitStack() as stack, suppress(OSError):
             self._keep(stack, client)
-            head, rest = _read_head(client)
+            head, rest = read_head(client)
             if not head:
                 return
             method, target = head.split(b" ", 2)[:2]
@@ -103,9 +103,9 @@ class DockerProxy:
             upstream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             self._keep(stack, upstream)
             upstream.connect(self._upstream)
-            upstream.sendall(_one_request(head) + rest)
+            upstream.sendall(one_request(head) + rest)
             threading.Thread(target=_copy, args=(client, upstream), daemon=True).start()
-            head, rest = _read_head(upstream)
+            head, rest = read_head(upstream)
             client.sendall(head)
             _copy(upstream, client, rest, fault.cut_after)
 
@@ -122,7 +122,7 @@ class DockerProxy:
             return fault
 
 
-def _read_head(sock):
+def read_head(sock):
     """The head of a message with its empty line, and what of the body came along."""
     data = b""
     while _HEAD_END not in data:
@@ -142,7 +142,7 @@ def _read_body(sock, head, rest):
         left -= len(sock.recv(_PIECE)) or left
 
 
-def _one_request(head):
+def one_request(head):
     """The head with word to close the connection afterwards, so that each connection carries one request to match."""
     if b"\r\nupgrade:" in head.lower():
         return head

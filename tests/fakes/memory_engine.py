@@ -3,13 +3,21 @@
 import asyncio
 import time
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
+from hashlib import sha256
 
 from anyio import to_thread
 
 from agent.engine import Container, EngineInfo, ExitStatus, Image, MountPoint, Stream, Usage
-from agent.errors import ContainerExists, ContainerNotFound, EngineError, EngineUnavailable, ImageUnavailable
+from agent.errors import (
+    ContainerExists,
+    ContainerNotFound,
+    EngineError,
+    EngineUnavailable,
+    ImageUnavailable,
+    PushFailed,
+)
 
 TERMINATED, KILLED = 128 + 15, 128 + 9
 
@@ -142,6 +150,8 @@ class MemoryEngine:
         self.created: list[MemoryContainer] = []
         self.networks: dict[str, dict] = {}
         self.volumes: dict[str, str] = {}
+        self.tagged: dict[str, str] = {}  # reference -> image id, of what was tagged and not pulled
+        self.registry: dict[str, str] = {}  # reference -> digest, of what was pushed
         self.up = True
 
     def fail_if_told(self, verb):
@@ -172,9 +182,11 @@ class MemoryEngine:
 
     async def image(self, reference):
         self._call("image", reference)
+        if reference in self.tagged:
+            return Image(id=self.tagged[reference], user="", size=1000)
         if reference not in self.present:
             return None
-        return Image(id=f"sha256:{reference}", user=self.images[reference].user)
+        return Image(id=f"sha256:{reference}", user=self.images[reference].user, size=1000)
 
     async def ensure_image(self, reference, archive):
         self._call("ensure_image", reference)
@@ -182,7 +194,7 @@ class MemoryEngine:
         self.images.setdefault(reference, Script())
         self.present.add(reference)
 
-    async def pull(self, reference, progress):
+    async def pull(self, reference, progress, login=None):
         self._call("pull", reference)
         script = self.images.get(reference)
         if script is None or script.pull_error:
@@ -190,6 +202,32 @@ class MemoryEngine:
             raise ImageUnavailable(f"could not pull image {reference}: {words}")
         progress(f"pulling {reference}: 1 of 1 layers, 1.0 of 1.0 MB")
         self.present.add(reference)
+
+    async def push(self, reference, progress, login=None):
+        self._call("push", reference)
+        if (image := await self.image(reference)) is None:
+            raise PushFailed(f"could not push image {reference}: it does not exist", denied=True)
+        progress(f"pushing {reference}: 1 of 1 layers")
+        self.registry[reference] = "sha256:" + sha256(image.id.encode()).hexdigest()
+        return self.registry[reference]
+
+    async def tag(self, image, reference):
+        self._call("tag", reference)
+        known = {*self.tagged.values(), *(f"sha256:{each}" for each in self.present)}
+        named = await self.image(image)
+        found = named.id if named else image
+        if found not in known:
+            raise ImageUnavailable(f"could not tag image {image} as {reference}: there is none")
+        self.tagged[reference] = found
+
+    async def untag(self, reference):
+        self._call("untag", reference)
+        self.tagged.pop(reference, None)
+        self.present.discard(reference)
+
+    async def tags(self, domain):
+        self._call("tags", domain)
+        return [tag for tag in self.tagged if tag.startswith(f"{domain}/")]
 
     async def create(self, name, spec):
         self._call("create", name)
@@ -210,6 +248,9 @@ class MemoryEngine:
 
     async def write_file(self, container, path, content, mode):
         self._on("write_file", container).files[path] = content
+
+    async def make_link(self, container, path, target):
+        self._on("make_link", container).files[path] = target.encode()
 
     async def attach(self, container, stdin):
         found = self._on("attach", container)
@@ -236,6 +277,10 @@ class MemoryEngine:
             raise EngineError(f"could not wait for container {found.name}: it was never started")
         await found.ended.wait()
         return found.status
+
+    async def limit(self, container, *, cpus, memory):
+        found = self._on("limit", container)
+        found.spec = replace(found.spec, cpus=cpus, memory=memory)
 
     async def stop(self, container, grace):
         found = self._find(self._call("stop", container))

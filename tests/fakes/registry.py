@@ -1,5 +1,6 @@
 """A container registry on loopback that holds one image of one small layer, as much as a pull asks for."""
 
+import base64
 import gzip
 import hashlib
 import io
@@ -18,11 +19,12 @@ _UNKNOWN = json.dumps({"errors": [{"code": "MANIFEST_UNKNOWN", "message": "manif
 class Registry:
     """Serves while it is entered; `reference` names the image, which holds the file /made-by of `content`.
 
-    It pauses for so many seconds in the middle of each answer.
+    It pauses for so many seconds in the middle of each answer. With a login, `user:password`, it answers nobody else.
     """
 
-    def __init__(self, content: bytes, pause: float = 0) -> None:
+    def __init__(self, content: bytes, pause: float = 0, login: str | None = None) -> None:
         self._pause = pause
+        self._login = login and f"Basic {base64.b64encode(login.encode()).decode()}"
         layer = _tar("made-by", content)
         packed = gzip.compress(layer, mtime=0)
         config = json.dumps(
@@ -55,10 +57,19 @@ class Registry:
         self._server.server_close()
 
     def _handler(self):
-        blobs, pause = self.blobs, self._pause
+        blobs, pause, login = self.blobs, self._pause, self._login
 
         class Handler(BaseHTTPRequestHandler):
+            # BuildKit tries TLS first, and plain HTTP only if the answer to that begins with HTTP/.
+            default_request_version = "HTTP/1.1"
+
             def do_GET(self):
+                if login is not None and self.headers["Authorization"] != login:
+                    self.send_response(401)
+                    self.send_header("WWW-Authenticate", 'Basic realm="test"')
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                    return
                 name = self.path.rpartition("/")[2]
                 content = blobs.get(name, _UNKNOWN)
                 self.send_response(200 if name in blobs or self.path == "/v2/" else 404)

@@ -3,8 +3,9 @@
 from agent.agents import ownership
 from agent.agents.catalog import Catalog
 from agent.agents.ownership import Owner
-from agent.builds import AgentRecord, AgentRequest, Build, BuildState
+from agent.builds import AgentRecord, Build, BuildState
 from agent.controller import Computer, QueueItem
+from agent.requests import AgentRequest
 from agent.settings import Settings
 
 US, THEM = "a" * 32, "b" * 32
