@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 _CHUNK = 256 * 1024
+_REFUSING = 10.0  # seconds in which a client may ask, and read that it may not
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -35,7 +36,7 @@ class Relay:
         try:
             await self._relay(reader, writer)
         except AgentError as error:
-            await _refuse(writer, error)
+            await _refuse(reader, writer, error)
         except OSError:
             pass  # one of them hung up
         finally:
@@ -61,10 +62,17 @@ async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> N
         target.write_eof()
 
 
-async def _refuse(writer: asyncio.StreamWriter, error: AgentError) -> None:
-    """Answer whatever is asked, as the daemon words its refusals."""
+async def _refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, error: AgentError) -> None:
+    """Answer whatever is asked, as the daemon words its refusals.
+
+    Clients look for an answer only once they have asked; who hangs up on them before that is not heard.
+    """
     body = json.dumps({"message": f"Sibling: {error}"}).encode()
     head = f"HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-    with suppress(OSError):
-        writer.write(head.encode() + b"Connection: close\r\n\r\n" + body)
-        await writer.drain()
+    with suppress(OSError, TimeoutError):
+        async with asyncio.timeout(_REFUSING):
+            await reader.read(1)
+            writer.write(head.encode() + b"Connection: close\r\n\r\n" + body)
+            writer.write_eof()
+            while await reader.read(_CHUNK):
+                pass

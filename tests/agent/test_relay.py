@@ -4,6 +4,7 @@ import asyncio
 import http.client
 import json
 import socket
+import threading
 
 import pytest
 
@@ -57,8 +58,11 @@ async def test_hanging_up_ends_what_is_under_way(tmp_path, echo):
     writer.close()
 
 
-async def test_a_refusal_is_an_answer_that_clients_show(tmp_path):
+async def test_a_refusal_is_an_answer_also_for_who_asks_late(tmp_path):
+    refused = threading.Event()
+
     async def refuse():
+        asyncio.get_running_loop().call_later(0.1, refused.set)
         raise Rejected("grants", "the job x may not")
 
     relay = Relay(connect=refuse)
@@ -68,6 +72,7 @@ async def test_a_refusal_is_an_answer_that_clients_show(tmp_path):
         connection = http.client.HTTPConnection("docker")
         connection.sock = socket.socket(socket.AF_UNIX)
         connection.sock.connect(str(tmp_path / "relay.sock"))
+        refused.wait(10)
         connection.request("GET", "/_ping")
         answer = connection.getresponse()
         return answer.status, json.loads(answer.read())

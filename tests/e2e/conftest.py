@@ -6,6 +6,7 @@ import os
 import docker
 import pytest
 
+from tests.e2e import clients_image
 from tests.e2e.harness import ServiceProcess, SilentRegistry
 from tests.e2e.jenkins import AgentService, ControllerNetwork
 from tests.e2e.registry import Registry
@@ -41,6 +42,12 @@ def service_with(tmp_path, docker_host, request):
     for process in made:
         _show_on_failure(request, process)
         process.destroy()
+
+
+@pytest.fixture(scope="session")
+def clients(docker_host):
+    """An image with Docker's clients."""
+    return clients_image.make(docker_host)
 
 
 @pytest.fixture(scope="module")

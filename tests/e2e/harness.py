@@ -180,13 +180,17 @@ class ServiceProcess:
         until(lambda: not [each for each in self.containers() if "sibling.build" in each.labels], 30, "the removal")
         until(lambda: not list((self.data / "workspaces").iterdir()), 30, "the removal of all workspaces")
 
+    def build_ids(self) -> set[str]:
+        """Of all builds that it had, also if it is not running."""
+        return {path.name.partition(".")[0] for path in (self.data / "logs").rglob("*") if path.is_file()}
+
     def destroy(self) -> None:
         """End it and remove all that it made."""
         self.client.close()
         if self.process is not None and self.process.poll() is None:
             self.kill()
         until(self._containers_are_gone, what="the removal of all containers")
-        for build in {path.name.partition(".")[0] for path in (self.data / "logs").rglob("*")}:
+        for build in self.build_ids():
             self.remove_image(self.private_name(build))
         for network in self.docker.networks.list(names=[self.name]):
             network.remove()

@@ -2,37 +2,31 @@
 
 import pytest
 
-from tests.e2e import clients_image
 from tests.e2e.harness import BUSYBOX, until
 
 pytestmark = pytest.mark.engine
 
 
-@pytest.fixture(scope="module")
-def cli_image(docker_host):
-    """An image with Docker's clients."""
-    return clients_image.make(docker_host)
-
-
 @pytest.fixture
-def scoped(service, cli_image):
+def scoped(service, clients):
     """Runs a shell script in a build with a socket of its own."""
 
     def run(script, **request):
-        return service.run(image=cli_image, commands=[script], docker="scoped", **request)
+        return service.run(image=clients, commands=[script], docker="scoped", **request)
 
     yield run
     assert_nothing_of_docker_is_left(service)
 
 
 def made_by_gates(service):
-    engine = service.docker
-    filters = {"label": "sibling.gate"}
-    return [
-        *engine.containers.list(all=True, filters=filters, ignore_removed=True),
-        *engine.networks.list(filters=filters),
-        *engine.volumes.list(filters=filters),
-    ]
+    """What there is of all builds of the service."""
+    engine, found = service.docker, []
+    for build in service.build_ids():
+        filters = {"label": f"sibling.gate={build}"}
+        found += engine.containers.list(all=True, filters=filters, ignore_removed=True)
+        found += engine.networks.list(filters=filters)
+        found += engine.volumes.list(filters=filters)
+    return found
 
 
 def assert_nothing_of_docker_is_left(service):
@@ -80,12 +74,13 @@ def test_what_is_refused_is_in_the_log_and_in_the_metrics_by_its_rule(service, s
     assert 'sibling_docker_access_total{level="scoped"}' in metrics
 
 
-def test_two_builds_at_once_do_not_see_each_other(service, cli_image):
-    script = f"docker run -d --name {{}} {BUSYBOX} sleep 60 >/dev/null; until [ -e go ]; do sleep 0.1; done; docker ps"
+def test_two_builds_at_once_do_not_see_each_other(service, clients):
+    script = f"docker run -d --name {{}} {BUSYBOX} sleep 60 >/dev/null; echo ready; until [ -e go ]; do sleep 0.1; done"
     first, second = (
-        service.post(image=cli_image, docker="scoped", commands=[script.format(name)]) for name in ("one", "two")
+        service.post(image=clients, docker="scoped", commands=[script.format(name), "docker ps"])
+        for name in ("one", "two")
     )
-    until(lambda: len(service.docker.containers.list(filters={"label": "sibling.gate"})) == 2, what="both containers")
+    until(lambda: all(b"ready" in service.text_now(build) for build in (first, second)), what="both containers")
     for build in (first, second):
         (service.data / "workspaces" / build / "go").touch()
     for build, own, other in ((first, b"one", b"two"), (second, b"two", b"one")):
@@ -97,14 +92,14 @@ def test_two_builds_at_once_do_not_see_each_other(service, cli_image):
 
 
 @pytest.mark.parametrize("how", ["kill", "stop"])
-def test_it_goes_on_through_a_restart_of_the_service(service, cli_image, how):
+def test_it_goes_on_through_a_restart_of_the_service(service, clients, how):
     script = (
         f"docker run -d --name box {BUSYBOX} sleep 60 >/dev/null; echo ready; until [ -e go ]; do sleep 0.1; done\n"
         "until docker version >/dev/null 2>&1; do sleep 0.1; done\n"  # the service listens before it is at its builds
         f"docker exec box echo alive; docker run --rm {BUSYBOX} echo another\n"
         "docker network inspect -f '{{.Name}}' bridge"
     )
-    build = service.post(image=cli_image, docker="scoped", commands=[script])
+    build = service.post(image=clients, docker="scoped", commands=[script])
     until(lambda: b"ready" in service.text_now(build), what="its container")
     getattr(service, how)()
     service.start()
@@ -114,11 +109,11 @@ def test_it_goes_on_through_a_restart_of_the_service(service, cli_image, how):
     assert_nothing_of_docker_is_left(service)
 
 
-def test_nothing_is_left_of_a_build_that_ended_while_the_service_was_dead(service, cli_image):
+def test_nothing_is_left_of_a_build_that_ended_while_the_service_was_dead(service, clients):
     script = (
         f"docker run -d {BUSYBOX} sleep 600; docker volume create data; docker network create net; echo ready; sleep 3"
     )
-    build = service.post(image=cli_image, docker="scoped", commands=[script])
+    build = service.post(image=clients, docker="scoped", commands=[script])
     until(lambda: b"ready" in service.text_now(build), what="what it makes")
     service.kill()
     service.docker.containers.get(f"sibling-{build}").wait()
@@ -135,10 +130,10 @@ docker = ["host"]
 """
 
 
-def test_host_is_the_real_socket_where_a_grant_names_the_caller(service_with, cli_image):
+def test_host_is_the_real_socket_where_a_grant_names_the_caller(service_with, clients):
     service = service_with(config=HOST)
     script = f"echo in | docker run -i --rm {BUSYBOX} cat; docker ps --format '{{{{.Names}}}}'"
-    build = service.run(image=cli_image, docker="host", commands=[script])
+    build = service.run(image=clients, docker="host", commands=[script])
     assert build["result"] == "SUCCESS", service.text(build["id"])
     read, *names = service.streams(build["id"])["stdout"].decode().split()
     assert read == "in"
@@ -165,9 +160,9 @@ docker = "scoped"
 STEP = f'echo mine >file; docker run --rm -v "$PWD":/src {BUSYBOX} cat /src/file'
 
 
-def test_an_agent_of_a_granted_job_has_it_by_its_label(agents_with, jenkins, cli_image):
-    service = agents_with(config=GRANT.format(image=cli_image))
-    jenkins.add_pipeline("team-a/app", f"image={cli_image},docker=scoped", [STEP])
+def test_an_agent_of_a_granted_job_has_it_by_its_label(agents_with, jenkins, clients):
+    service = agents_with(config=GRANT.format(image=clients))
+    jenkins.add_pipeline("team-a/app", f"image={clients},docker=scoped", [STEP])
     build = jenkins.wait_ended(jenkins.build("team-a/app"), 120)
     assert build.result == "SUCCESS", build.console
     assert "mine" in build.console.splitlines()
@@ -175,9 +170,9 @@ def test_an_agent_of_a_granted_job_has_it_by_its_label(agents_with, jenkins, cli
     assert_nothing_of_docker_is_left(service)
 
 
-def test_a_job_that_no_grant_names_gets_no_agent_with_it(agents_with, jenkins, cli_image):
-    service = agents_with(config=GRANT.format(image=cli_image), jenkins__attempts=1)
-    jenkins.add_freestyle("team-b/app", f"image={cli_image},docker=scoped", STEP)
+def test_a_job_that_no_grant_names_gets_no_agent_with_it(agents_with, jenkins, clients):
+    service = agents_with(config=GRANT.format(image=clients), jenkins__attempts=1)
+    jenkins.add_freestyle("team-b/app", f"image={clients},docker=scoped", STEP)
     item = jenkins.build("team-b/app")
     agent = until(lambda: next(iter(service.agents("finished")), None), 60, "the refusal")
     assert (agent["result"], agent["reason"]) == ("NOT_BUILT", "policy")
@@ -186,11 +181,11 @@ def test_a_job_that_no_grant_names_gets_no_agent_with_it(agents_with, jenkins, c
     jenkins.cancel(item)
 
 
-def test_an_agent_that_a_job_without_a_grant_took_gives_it_nothing(agents_with, jenkins, cli_image):
+def test_an_agent_that_a_job_without_a_grant_took_gives_it_nothing(agents_with, jenkins, clients):
     """Nothing ties an item to an agent: of two jobs with one label, either may take either agent."""
-    service = agents_with(config=GRANT.format(image=cli_image))
-    jenkins.add_freestyle("team-a/app", f"image={cli_image},docker=scoped", STEP)
-    jenkins.add_freestyle("team-b/app", f"image={cli_image},docker=scoped", STEP)
+    service = agents_with(config=GRANT.format(image=clients))
+    jenkins.add_freestyle("team-a/app", f"image={clients},docker=scoped", STEP)
+    jenkins.add_freestyle("team-b/app", f"image={clients},docker=scoped", STEP)
     granted = jenkins.build("team-a/app")
     until(service.agents, 60, "its agent")
     jenkins.cancel(granted)
@@ -200,8 +195,8 @@ def test_an_agent_that_a_job_without_a_grant_took_gives_it_nothing(agents_with, 
     assert "mine" not in build.console.splitlines()
 
 
-def test_a_template_gives_it_without_a_grant(agents_with, jenkins, cli_image):
-    service = agents_with(config=GRANT.format(image=cli_image))
+def test_a_template_gives_it_without_a_grant(agents_with, jenkins, clients):
+    service = agents_with(config=GRANT.format(image=clients))
     jenkins.add_freestyle("anybody", "docker", STEP)
     build = jenkins.wait_ended(jenkins.build("anybody"), 120)
     assert build.result == "SUCCESS", build.console

@@ -41,17 +41,12 @@ STEPS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def image(docker_host):
-    return clients_image.make(docker_host)
-
-
 @pytest.fixture
-def run(service, image):
+def run(service, clients):
     def run(commands, files):
         source = service.client.put("/v1/sources", content=tar_of(files)).json()
         build = service.run(
-            image=image, docker="scoped", commands=commands, source={"type": "uploaded", "id": source["id"]}
+            image=clients, docker="scoped", commands=commands, source={"type": "uploaded", "id": source["id"]}
         )
         assert build["result"] == "SUCCESS", service.text(build["id"]).decode()
         return service.streams(build["id"])["stdout"].decode()
@@ -96,12 +91,12 @@ def test_testcontainers(run, ryuk):
     assert run(commands, {"test.py": INTEGRATION.encode()}) == f"hello\nhello\n{['-ryuk'] if ryuk else []}\n"
 
 
-def test_both_in_an_agent_of_jenkins(agents_with, jenkins, image):
+def test_both_in_an_agent_of_jenkins(agents_with, jenkins, clients):
     service = agents_with(config='[grants.team]\njobs = ["team/*"]\ndocker = ["scoped"]\n')
     files = {"compose.yaml": COMPOSE, "test.py": INTEGRATION, "site/index.html": "hello\n"}
     steps = ["mkdir site", *(f"cat >{name} <<'END'\n{text}END" for name, text in files.items()), *STEPS]
     steps += [f"RYUK_CONTAINER_IMAGE={clients_image.RYUK} python3 test.py"]
-    jenkins.add_pipeline("team/app", f"image={image},docker=scoped", steps)
+    jenkins.add_pipeline("team/app", f"image={clients},docker=scoped", steps)
     build = jenkins.wait_ended(jenkins.build("team/app"), 120)
     assert build.result == "SUCCESS", build.console
     shown = build.console.splitlines()

@@ -4,7 +4,6 @@ import subprocess
 
 import pytest
 
-from tests.e2e import clients_image
 from tests.e2e.harness import BUSYBOX, until
 from tests.e2e.test_builds import tar_of
 
@@ -12,11 +11,6 @@ pytestmark = pytest.mark.engine
 DIND = "sibling-test/dind:1"
 LOAD = "docker load -q -i busybox.tar"
 GET = 'from urllib.request import *; print(urlopen("http://127.0.0.1:8080/index.html").read())'
-
-
-@pytest.fixture(scope="module")
-def image(docker_host):
-    return clients_image.make(docker_host)
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +29,13 @@ def service(service_with):
 
 
 @pytest.fixture
-def post(service, image, busybox):
+def post(service, clients, busybox):
     """Posts a build with a daemon of its own, which has the busybox image as `busybox.tar`."""
 
     def post(*commands):
         source = service.client.put("/v1/sources", content=tar_of({"busybox.tar": busybox})).json()
         return service.post(
-            image=image, docker="isolated", commands=list(commands), source={"type": "uploaded", "id": source["id"]}
+            image=clients, docker="isolated", commands=list(commands), source={"type": "uploaded", "id": source["id"]}
         )
 
     return post
@@ -154,24 +148,26 @@ def test_a_socket_that_becomes_a_link_leads_nowhere(service, post):
     assert b"is none any more" in service.text(build)
 
 
-def test_a_volume_that_grew_too_large_is_not_kept(service_with, image, busybox):
+def test_a_volume_that_grew_too_large_is_not_kept(service_with, clients, busybox):
     service = service_with(daemon__image=DIND, daemon__cache_size="1m")
     source = service.client.put("/v1/sources", content=tar_of({"busybox.tar": busybox})).json()
-    ran = service.run(image=image, docker="isolated", commands=[LOAD], source={"type": "uploaded", "id": source["id"]})
+    ran = service.run(
+        image=clients, docker="isolated", commands=[LOAD], source={"type": "uploaded", "id": source["id"]}
+    )
     assert ran["result"] == "SUCCESS", service.text(ran["id"])
     assert_nothing_left(service)
     assert caches(service) == []
 
 
-def test_a_service_without_an_image_for_daemons_says_so(service_with, image):
+def test_a_service_without_an_image_for_daemons_says_so(service_with, clients):
     service = service_with()
-    answer = service.client.post("/v1/builds", json={"image": image, "commands": ["true"], "docker": "isolated"})
+    answer = service.client.post("/v1/builds", json={"image": clients, "commands": ["true"], "docker": "isolated"})
     assert (answer.status_code, answer.json()["rule"]) == (403, "daemon.image")
 
 
-def test_a_daemon_that_does_not_start_is_told_with_its_last_words(service_with, image):
+def test_a_daemon_that_does_not_start_is_told_with_its_last_words(service_with, clients):
     service = service_with(daemon__image=BUSYBOX)
-    build = service.run(image=image, docker="isolated", commands=["docker version"])
+    build = service.run(image=clients, docker="isolated", commands=["docker version"])
     assert build["result"] == "FAILURE"
     said = service.text(build["id"]).decode()
     assert "ended at once; its last words:" in said

@@ -12,7 +12,6 @@ import httpx2
 import pytest
 import yaml
 
-from tests.e2e import clients_image
 from tests.e2e.harness import BUSYBOX, until
 from tests.e2e.test_builds import tar_of
 
@@ -171,9 +170,9 @@ def test_a_build_of_any_user_builds_an_image_of_files_that_only_it_may_read(serv
     service.assert_nothing_left()
 
 
-def test_a_scoped_build_runs_containers_on_files_that_only_it_may_read(service, docker_host):
+def test_a_scoped_build_runs_containers_on_files_that_only_it_may_read(service, clients):
     command = f'umask 077; echo mine >file; docker run --rm -v "$PWD":/src {BUSYBOX} cat /src/file'
-    build_id = service.post(image=clients_image.make(docker_host), docker="scoped", commands=[command])
+    build_id = service.post(image=clients, docker="scoped", commands=[command])
     build = service.wait(build_id)
     assert build["result"] == "SUCCESS", service.text(build_id)
     assert b"mine" in service.text(build_id).splitlines()
