@@ -164,7 +164,15 @@ def _wire(
         if door is not None:
             door.provisioner.finished(build)
 
-    upstream = Upstream(settings.engine.host)
+    upstream = Upstream.at(settings.engine.host)
+    daemons = Daemons(
+        engine=engine,
+        upstream=upstream,
+        registries=registries,
+        settings=settings.daemon,
+        place=place,
+        folder=data_dir / "daemons",
+    )
     access = DockerAccess(
         engine=engine,
         sockets=sockets.folder,
@@ -174,15 +182,9 @@ def _wire(
             workspaces=workspaces,
             settings=settings,
             place=place,
+            daemons=daemons,
         ),
-        daemons=Daemons(
-            engine=engine,
-            upstream=upstream,
-            registries=registries,
-            settings=settings.daemon,
-            place=place,
-            folder=data_dir / "daemons",
-        ),
+        daemons=daemons,
         workspaces=workspaces,
         store=store,
         settings=settings,

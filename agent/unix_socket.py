@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 R = TypeVar("R", bound=asyncio.StreamReader)
+_CHUNK = 256 * 1024
 
 
 class Connections(Generic[R]):
@@ -63,6 +64,37 @@ class Connections(Generic[R]):
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+async def tunnel(
+    near: tuple[asyncio.StreamReader, asyncio.StreamWriter], far: tuple[asyncio.StreamReader, asyncio.StreamWriter]
+) -> None:
+    """Pass raw bytes both ways to the end of what the far side sends; each side's end goes on to the other."""
+    up = asyncio.create_task(_copy(near[0], far[1]))
+    try:
+        await _copy(far[0], near[1])
+    finally:
+        up.cancel()
+        await asyncio.gather(up, return_exceptions=True)
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """All of it, and then its end: the other direction may go on, as when `docker run -i` has read all its input."""
+    try:
+        while data := await reader.read(_CHUNK):
+            see_open(writer)
+            writer.write(data)
+            await writer.drain()
+        see_open(writer)
+        writer.write_eof()
+    except OSError:
+        writer.close()  # the one who reads is gone, and the other side learns it by this
+
+
+def see_open(writer: asyncio.StreamWriter) -> None:
+    """Raise ConnectionResetError if the other side hung up; uvloop would say something else on a write."""
+    if writer.is_closing():
+        raise ConnectionResetError
 
 
 def listen(path: Path, mode: int, owner: tuple[int, int] | None = None) -> socket.socket:

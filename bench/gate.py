@@ -69,7 +69,7 @@ async def _opens(host: str) -> list[float]:
             made = Gate(
                 build=f"b{number}",
                 policy=GatePolicy(),
-                upstream=Upstream(host),
+                upstream=Upstream.at(host),
                 journal=Journal(Path(folder) / f"{number}.journal"),
             )
             await made.connections.open(await asyncio.to_thread(listen, path, 0o600))

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from agent import build_sockets
 from agent.docker_access import rights
-from agent.docker_access.relay import Connection, Relay
+from agent.docker_access.daemon_body import Sidecar
+from agent.docker_access.relay import Relay
 from agent.engine import container_name
 from agent.errors import AgentError, EngineUnavailable
 from agent.files import tree
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from agent.files.workspace import Workspaces
     from agent.gate.gate import Gate
     from agent.gate.policy import Refused
+    from agent.gate.upstream import Connection
     from agent.metrics import Metrics
     from agent.settings import Settings
 
@@ -86,6 +88,7 @@ class DockerAccess:
 
     async def hang_up(self, build_id: str) -> None:
         """Serve the build no more; what it made stays for now."""
+        self.daemons.ends(build_id)
         if (served := self._open.get(build_id)) is not None:
             await served.connections.hang_up()
 
@@ -137,12 +140,14 @@ class DockerAccess:
             member=container,
             connecting=partial(rights.connecting, self.store, build, self.settings.grants),
             refused=refused,
+            note=note,
         )
 
     async def _isolated(self, build: Build, container: str, note: Callable[[str], None]) -> Connection:
         """A connection to the build's own daemon. Raises Rejected, Unavailable, EngineError."""
         caller = await rights.connecting(self.store, build, self.settings.grants)
-        return await self.daemons.connect(build.id, container, rights.domain(caller), note)
+        sidecar = Sidecar(build_id=build.id, container=container, domain=rights.domain(caller), builder=False)
+        return await self.daemons.connect(sidecar, note)
 
     async def _host(self, build: Build) -> Connection:
         """A connection to the host's own socket. Raises Rejected, Unavailable, EngineUnavailable."""

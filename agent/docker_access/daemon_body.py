@@ -8,6 +8,7 @@ the same: see docs/docker-access.md.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent import toolkit
@@ -24,6 +25,9 @@ FOLDER = "daemons"  # of the data volume
 NAME = "docker.sock"
 _TARGET = "/run/sibling-docker"
 _DATA = "/var/lib/docker"
+# Of a builder's steps, in the network namespace of the build, which later gets networks that the engine chooses. It
+# chooses none of these, which are for tests of network devices (RFC 2544).
+_BUILDER_NETWORK = "198.18.0.1/24"
 _CAPABILITIES = (
     # What dockerd and runc need to set up a container.
     *("SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "SYS_CHROOT", "MKNOD", "AUDIT_WRITE", "NET_RAW", "SETFCAP", "SETPCAP"),
@@ -61,30 +65,44 @@ exec dockerd --config-file /run/daemon.json
 """
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sidecar:
+    """Whose daemon it is, and what for."""
+
+    build_id: str
+    container: str  # the build's own, by its name
+    domain: str  # whose builds may find what it leaves
+    builder: bool  # it builds images, and that is all that the build has of it
+
+    @property
+    def name(self) -> str:
+        """The name of its container."""
+        return daemon_name(self.container)
+
+
 def daemon_name(build_container: str) -> str:
-    """The name of its container."""
+    """The name of the container of a build's daemon."""
     return f"{build_container}-docker"
 
 
-def body(
-    build_id: str, build_container: str, cache: str | None, settings: DaemonSettings, place: Place, image: str
-) -> dict[str, Any]:
+def body(sidecar: Sidecar, cache: str | None, settings: DaemonSettings, place: Place, image: str) -> dict[str, Any]:
     """The body of `POST /containers/create`. `cache` is the volume that it keeps its data in; else they go with it."""
     mounts = [
-        _part(place, f"{FOLDER}/{build_id}", _TARGET),
-        _part(place, f"workspaces/{build_id}", toolkit.WORKSPACE),
+        _part(place, f"{FOLDER}/{sidecar.build_id}", _TARGET),
         {"Type": "volume", "Target": _DATA, **({"Source": cache} if cache else {})},
     ]
+    if not sidecar.builder:
+        mounts += [_part(place, f"workspaces/{sidecar.build_id}", toolkit.WORKSPACE)]
     return {
         "Image": image,
         "Entrypoint": ["sh", "-c", _SCRIPT],
         "Cmd": [],
         "User": "0:0",
         "WorkingDir": "/",
-        "Env": [f"SIBLING_DAEMON={json.dumps(_config(settings))}"],
-        "Labels": {LABEL_SERVICE: place.service_id, LABEL_BUILD: build_id, LABEL_ROLE: ROLE},
+        "Env": [f"SIBLING_DAEMON={json.dumps(_config(sidecar, settings))}"],
+        "Labels": {LABEL_SERVICE: place.service_id, LABEL_BUILD: sidecar.build_id, LABEL_ROLE: ROLE},
         "HostConfig": {
-            "NetworkMode": f"container:{build_container}",
+            "NetworkMode": f"container:{sidecar.container}",
             "Init": True,
             "Memory": min(settings.memory, place.memory),
             "MemorySwap": min(settings.memory, place.memory),
@@ -108,14 +126,20 @@ def _rights(settings: DaemonSettings) -> dict[str, Any]:
     }
 
 
-def _config(settings: DaemonSettings) -> dict[str, Any]:
+def _config(sidecar: Sidecar, settings: DaemonSettings) -> dict[str, Any]:
     """The daemon's own daemon.json (docs.docker.com, dockerd, "Daemon configuration file")."""
+    builder: dict[str, Any] = {"gc": {"enabled": True, "defaultKeepStorage": f"{settings.cache_size // 2}B"}}
+    network = {}
+    if sidecar.builder:
+        builder["entitlements"] = {"network-host": False, "security-insecure": False}
+        network = {"bip": _BUILDER_NETWORK}
     return {
         "hosts": [f"unix://{_TARGET}/{NAME}"],
         "group": "root",
         "data-root": _DATA,
         "shutdown-timeout": 1,
-        "builder": {"gc": {"enabled": True, "defaultKeepStorage": f"{settings.cache_size // 2}B"}},
+        "builder": builder,
+        **network,
         **({"registry-mirrors": [settings.mirror]} if settings.mirror else {}),
     }
 

@@ -1,4 +1,6 @@
-"""A whole Docker daemon for one build, in a container beside the build's and in its network, as in a pod.
+"""A Docker daemon for one build, in a container beside the build's and in its network, as in a pod.
+
+The build has the whole of it (`isolated`), or its builder alone, by way of the build's gate (`scoped`).
 
 Its data are in a volume that is kept for its trust domain, so that the next build finds its images and its build cache.
 Such a volume is held by one daemon at a time; which are held is told by the engine, so that a kill of the service
@@ -12,8 +14,9 @@ import hashlib
 import os
 import stat
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from agent import references
@@ -21,15 +24,16 @@ from agent.docker_access import daemon_body, rights
 from agent.engine import LABEL_ROLE, LABEL_SERVICE
 from agent.errors import AgentError, EngineError, EngineUnavailable
 from agent.files import tree
-from agent.gate.upstream import Upstream
+from agent.gate.upstream import Upstream, connect
 from agent.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
-    from agent.docker_access.relay import Connection
+    from agent.docker_access.daemon_body import Sidecar
     from agent.engine import Engine, MountPoint
+    from agent.gate.upstream import Connection
     from agent.policy import Place
     from agent.registries import Registries
     from agent.settings.daemon import DaemonSettings
@@ -51,6 +55,8 @@ class Daemons:
     folder: Path
     _starts: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _choosing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _caches: dict[str, str] = field(default_factory=dict)  # by build
+    _ending: dict[str, asyncio.Event] = field(default_factory=dict)  # by cache
 
     def __post_init__(self) -> None:
         """The folder, for us alone."""
@@ -60,29 +66,36 @@ class Daemons:
         """The builds that have, or had, a daemon. Blocks."""
         return [each.name for each in self.folder.iterdir()]
 
-    async def connect(self, build_id: str, container: str, domain: str, note: Callable[[str], None]) -> Connection:
-        """A connection to the daemon of the build in that container; the first one starts it. Raises AgentError."""
-        start = self._starts.get(build_id)
+    async def connect(self, sidecar: Sidecar, note: Callable[[str], None]) -> Connection:
+        """A connection to a build's daemon; the first one starts it. Raises AgentError."""
+        start = self._starts.get(sidecar.build_id)
         if start is None or (start.done() and (start.cancelled() or start.exception() is not None)):
-            start = self._starts[build_id] = asyncio.create_task(self._start(build_id, container, domain, note))
+            start = self._starts[sidecar.build_id] = asyncio.create_task(self._start(sidecar, note))
         await asyncio.shield(start)
-        with self._socket(build_id) as path:
-            try:
-                return await asyncio.open_unix_connection(path)
-            except OSError as error:
-                raise EngineUnavailable(f"the Docker daemon of build {build_id} is gone: {error.strerror}") from error
+        return await self._connected(sidecar.build_id)
+
+    def ends(self, build_id: str) -> None:
+        """It is about to be stopped: who wants its cache had better wait for it."""
+        if (cache := self._caches.pop(build_id, None)) is not None:
+            self._ending[cache] = asyncio.Event()
 
     async def stop(self, build_id: str, container: str) -> None:
         """End it, and keep its data if they are not too large. Does nothing if there is none. Raises AgentError."""
+        self.ends(build_id)
         if (start := self._starts.pop(build_id, None)) is not None:
             start.cancel()
             await asyncio.gather(start, return_exceptions=True)
         name = daemon_body.daemon_name(container)
         caches = [each.source for each in await self._mounts(name) if each.source.startswith(_cache_prefix(self.place))]
-        await self.engine.stop(name, _STOP_GRACE)
-        await self.engine.remove(name)
-        for cache in caches:
-            await self._see_size(cache)
+        try:
+            await self.engine.stop(name, _STOP_GRACE)
+            await self.engine.remove(name)
+            for cache in caches:
+                await self._see_size(cache)
+        finally:
+            for cache in caches:
+                if (ending := self._ending.pop(cache, None)) is not None:
+                    ending.set()
         await in_thread(tree.remove, tree.child(self.folder, build_id))
 
     async def look(self, alive: Collection[str], container: Callable[[str], str]) -> None:
@@ -91,26 +104,25 @@ class Daemons:
             if build_id not in alive:
                 await self.stop(build_id, container(build_id))
 
-    async def _start(self, build_id: str, container: str, domain: str, note: Callable[[str], None]) -> None:
+    async def _start(self, sidecar: Sidecar, note: Callable[[str], None]) -> None:
         if self.settings.image is None:
             raise rights.no_daemons()
-        name = daemon_body.daemon_name(container)
-        there = await self.engine.container(name)
+        there = await self.engine.container(sidecar.name)
         if there is not None and there.state == "running":
             return
         began = time.monotonic()
-        await self.engine.remove(name)
-        folder = tree.child(self.folder, build_id)
+        await self.engine.remove(sidecar.name)
+        folder = tree.child(self.folder, sidecar.build_id)
         await in_thread(folder.mkdir, mode=0o700, exist_ok=True)
         image = await self._image(self.settings.image, note)
-        cache = await self._create(build_id, container, domain, image)
+        cache = await self._create(sidecar, image)
         try:
-            await self.engine.start(name)
-            await self._answering(build_id, name, began)
-            with self._socket(build_id) as path:
-                await _begin_anew(Upstream(path))
+            await self.engine.start(sidecar.name)
+            daemon = Upstream(partial(self._connected, sidecar.build_id))
+            await self._answering(daemon, sidecar, began)
+            await _begin_anew(daemon)
         except BaseException:
-            await self.engine.remove(name)  # else the next try would take it for one that is ready
+            await self.engine.remove(sidecar.name)  # else the next try would take it for one that is ready
             raise
         where = "an empty volume" if cache is None else f"its volume {cache}"
         note(f"a Docker daemon of this build's own is ready after {time.monotonic() - began:.1f} s, on {where}")
@@ -121,50 +133,62 @@ class Daemons:
             await self.engine.pull(str(reference), note, await self.registries.login(reference.domain))
         return str(reference)
 
-    async def _create(self, build_id: str, container: str, domain: str, image: str) -> str | None:
+    async def _create(self, sidecar: Sidecar, image: str) -> str | None:
         """Create its container on a volume that no other has: choosing and taking it are one step."""
+        await self._ended(sidecar)
         async with self._choosing:
-            cache = await self._free_cache(domain)
-            body = daemon_body.body(build_id, container, cache, self.settings, self.place, image)
-            query = {"name": daemon_body.daemon_name(container)}
-            (await self.upstream.ask("POST", "/containers/create", query, body)).done()
+            cache = await self._free_cache(sidecar)
+            if cache is not None:
+                self._caches[sidecar.build_id] = cache
+            body = daemon_body.body(sidecar, cache, self.settings, self.place, image)
+            (await self.upstream.ask("POST", "/containers/create", {"name": sidecar.name}, body)).done()
         return cache
 
-    async def _free_cache(self, domain: str) -> str | None:
+    async def _free_cache(self, sidecar: Sidecar) -> str | None:
+        """A volume that is free. One that a build has had the whole daemon of is not used for builders."""
         ours = {LABEL_SERVICE: self.place.service_id, LABEL_ROLE: daemon_body.ROLE}
         held = {mount.source for each in await self.engine.list(ours) for mount in await self._mounts(each.name)}
-        digest = hashlib.sha256(domain.encode()).hexdigest()[:16]
-        names = (f"{_cache_prefix(self.place)}{digest}-{number}" for number in range(self.settings.volumes))
-        free = next((each for each in names if each not in held), None)
+        free = next((each for each in self._names(sidecar) if each not in held), None)
         if free is not None:
             labels = {
                 LABEL_SERVICE: self.place.service_id,
                 LABEL_ROLE: daemon_body.ROLE_CACHE,
-                daemon_body.LABEL_DOMAIN: domain,
+                daemon_body.LABEL_DOMAIN: sidecar.domain,
             }
             await self.engine.ensure_volume(free, labels)
         return free
+
+    def _names(self, sidecar: Sidecar) -> list[str]:
+        whose = f"{sidecar.domain}\n{'builder' if sidecar.builder else 'daemon'}"
+        digest = hashlib.sha256(whose.encode()).hexdigest()[:16]
+        return [f"{_cache_prefix(self.place)}{digest}-{number}" for number in range(self.settings.volumes)]
+
+    async def _ended(self, sidecar: Sidecar) -> None:
+        """Wait for a daemon that is about to give up a volume of the domain's, for a while: an empty one costs more."""
+        ending = [self._ending[name].wait() for name in self._names(sidecar) if name in self._ending]
+        if ending:
+            tasks = [asyncio.ensure_future(each) for each in ending]
+            await asyncio.wait(tasks, timeout=2 * _STOP_GRACE, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                task.cancel()
 
     async def _mounts(self, name: str) -> list[MountPoint]:
         if await self.engine.container(name) is None:
             return []
         return [*await self.engine.mounts(name)]
 
-    async def _answering(self, build_id: str, name: str, began: float) -> None:
+    async def _answering(self, daemon: Upstream, sidecar: Sidecar, began: float) -> None:
         """Wait until it answers."""
         while True:
-            try:
-                with self._socket(build_id) as path:
-                    if (await Upstream(path).ask("GET", "/_ping")).ok:
-                        return
-            except EngineUnavailable:
-                pass
-            there = await self.engine.container(name)
+            with suppress(EngineUnavailable):
+                if (await daemon.ask("GET", "/_ping")).ok:
+                    return
+            there = await self.engine.container(sidecar.name)
             late = time.monotonic() - began > self.settings.start_timeout
             if there is None or there.state != "running" or late:
                 why = f"does not answer after {self.settings.start_timeout:g} s" if late else "ended at once"
-                words = await self._last_words(name)
-                raise EngineError(f"the Docker daemon of build {build_id} {why}; its last words: {words}")
+                words = await self._last_words(sidecar.name)
+                raise EngineError(f"the Docker daemon of build {sidecar.build_id} {why}; its last words: {words}")
             await asyncio.sleep(_PAUSE)
 
     async def _last_words(self, name: str) -> str:
@@ -178,6 +202,13 @@ class Daemons:
         sizes = {each["Name"]: (each.get("UsageData") or {}).get("Size", 0) for each in found["Volumes"] or ()}
         if sizes.get(cache, 0) > self.settings.cache_size:
             await self.upstream.ask("DELETE", f"/volumes/{cache}")
+
+    async def _connected(self, build_id: str) -> Connection:
+        with self._socket(build_id) as path:
+            try:
+                return await connect(path)
+            except EngineUnavailable as error:
+                raise EngineUnavailable(f"the Docker daemon of build {build_id} is gone: {error}") from error
 
     @contextmanager
     def _socket(self, build_id: str) -> Iterator[str]:

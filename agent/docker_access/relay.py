@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.errors import AgentError
-from agent.unix_socket import Connections
+from agent.unix_socket import Connections, tunnel
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from agent.gate.upstream import Connection
+
 _CHUNK = 256 * 1024
 _REFUSING = 10.0  # seconds in which a client may ask, and read that it may not
-Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @dataclass(kw_only=True)
@@ -43,23 +44,11 @@ class Relay:
             writer.close()
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        from_daemon, to_daemon = await self.connect()
-        upload = asyncio.create_task(_copy(reader, to_daemon))
+        daemon = await self.connect()
         try:
-            await _copy(from_daemon, writer)
+            await tunnel((reader, writer), daemon)
         finally:
-            upload.cancel()
-            await asyncio.gather(upload, return_exceptions=True)
-            to_daemon.close()
-
-
-async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    """All of it, and then its end: the other direction may go on, as when `docker run -i` has read all its input."""
-    while data := await source.read(_CHUNK):
-        target.write(data)
-        await target.drain()
-    if target.can_write_eof():
-        target.write_eof()
+            daemon[1].close()
 
 
 async def _refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, error: AgentError) -> None:

@@ -7,17 +7,21 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from agent import build_sockets, grants, toolkit
+from agent.docker_access import rights
+from agent.docker_access.daemon_body import Sidecar
 from agent.errors import Rejected
+from agent.gate.builder import Builder
 from agent.gate.gate import Gate
 from agent.gate.journal import Journal
 from agent.gate.policy import GatePolicy, Limits, Refused, Workspace
+from agent.gate.upstream import Upstream
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from agent.docker_access.daemons import Daemons
     from agent.files.workspace import Workspaces
-    from agent.gate.upstream import Upstream
     from agent.policy import Place
     from agent.settings import Settings
     from agent.tokens import Token
@@ -32,6 +36,7 @@ class Gates:
     workspaces: Workspaces
     settings: Settings
     place: Place
+    daemons: Daemons
 
     def __post_init__(self) -> None:
         """The folder, for us alone."""
@@ -48,8 +53,9 @@ class Gates:
         member: str | None = None,
         connecting: Callable[[], Awaitable[Token]] | None = None,
         refused: Callable[[Refused], None] = lambda _: None,
+        note: Callable[[str], None] = lambda _: None,
     ) -> Gate:
-        """The build's gate, not open yet; `member` is the build's container. Blocks.
+        """The build's gate, not open yet; `member` is the build's container, `note` writes to its log. Blocks.
 
         Raises OSError, ValueError if its journal cannot be read.
         """
@@ -63,11 +69,11 @@ class Gates:
             folder=self.workspaces.path(build_id),
             member=member,
             refused=refused,
-            admit=connecting and partial(self._admit, connecting),
+            admit=connecting and partial(self._admit, connecting, note),
         )
 
-    async def _admit(self, connecting: Callable[[], Awaitable[Token]], gate: Gate) -> None:
-        """Complete it: with what its job may push, and with its workspace as a volume of the build's alone.
+    async def _admit(self, connecting: Callable[[], Awaitable[Token]], note: Callable[[str], None], gate: Gate) -> None:
+        """Complete it: what its job may push, what it builds images on, and its workspace as a volume of its own.
 
         A part of the data volume would be no border: the engine follows links from one part of a volume to another.
         """
@@ -77,8 +83,16 @@ class Gates:
             raise Refused(error.rule, str(error)) from error
         push = [pattern for pattern, _ in grants.push_patterns(caller, self.settings.grants)]
         gate.policy = gate.policy.model_copy(update={"push": tuple(push)})
+        gate.builder = self._builder(gate, caller, note)
         volume = await gate.bind_workspace(f"{self.place.volume_dir}/workspaces/{gate.build}")
         gate.workspace = Workspace(path=toolkit.WORKSPACE, volume=volume)
+
+    def _builder(self, gate: Gate, caller: Token, note: Callable[[str], None]) -> Builder | None:
+        """One of the trust domain's; none without an image for it."""
+        if self.settings.daemon.image is None or gate.member is None:
+            return None
+        sidecar = Sidecar(build_id=gate.build, container=gate.member, domain=rights.domain(caller), builder=True)
+        return Builder(Upstream(partial(self.daemons.connect, sidecar, note)))
 
     def _policy(self) -> GatePolicy:
         docker = self.settings.docker

@@ -20,9 +20,10 @@ async def hijack(
     upstream: Upstream, exchange: Exchange, path: str, query: Mapping[str, str] | None = None, body: bytes | None = None
 ) -> None:
     """Ask for raw bytes both ways, and pass them on until the engine's end; or its refusal (Docker API, hijacking)."""
-    async with upstream.request("POST", path, query, body=body, upgrade=True) as reply:
+    async with upstream.request("POST", path, query, body=body, upgrade="tcp") as reply:
         if reply.status != 101:
             await pass_on(exchange, await reply.whole())
             return
-        early = await exchange.switch(reply.headers.get("content-type", "application/vnd.docker.raw-stream"))
+        kind = reply.headers.get("content-type", "application/vnd.docker.raw-stream")
+        early = await exchange.switch("tcp", {"Content-Type": kind})
         await reply.tunnel(exchange, early)

@@ -249,7 +249,7 @@ async def archived(gate: Gate, exchange: Exchange, name: str) -> None:
     query = only(exchange, *keys)
     container = gate.own.container_id(name)
     body = exchange.body() if method == "PUT" else None
-    kind = {"Content-Type": "application/x-tar"} if body is not None else None
+    kind = {"Content-Type": "application/x-tar"} if body is not None else {}
     async with gate.upstream.request(
         method, f"/containers/{container}/archive", query, stream=body, headers=kind
     ) as reply:

@@ -19,6 +19,7 @@ import h11
 
 from agent.errors import InvalidRequest, TooLarge
 from agent.gate import strict_json
+from agent.unix_socket import see_open
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -34,8 +35,17 @@ _END = b"\r\n\r\n"
 _HEADER = re.compile(rb"(?:[\t\x20-\x7e]*\r\n)+\r\n")
 _FOLDED = re.compile(rb"\r\n[ \t]")
 _PATH = re.compile(r"(?:/[A-Za-z0-9_.:@\[\]+-]+)+")
-_ONCE = {"host", "content-length", "transfer-encoding", "content-type", "upgrade", "x-registry-auth"}
-_MANY = {"names"}  # of a query, what may be there several times; a line each
+_ONCE = {
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "content-type",
+    "upgrade",
+    "x-registry-auth",
+    "x-registry-config",
+}
+# What may be there several times, of a query and of a header; a line each.
+_MANY, _MANY_FIELDS = {"names", "t", "extrahosts"}, {"x-docker-expose-session-grpc-method"}
 _ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -107,7 +117,8 @@ class Exchange:
             key = name.decode()
             if key in fields and key in _ONCE:
                 raise InvalidRequest(f"the header field {key} comes twice")
-            fields[key] = value.decode()
+            several = key in fields and key in _MANY_FIELDS
+            fields[key] = f"{fields[key]}\n{value.decode()}" if several else value.decode()
         if "content-length" in fields and "transfer-encoding" in fields:
             raise InvalidRequest("Content-Length and Transfer-Encoding exclude each other")
         path, query = _target(event.target.decode())
@@ -186,13 +197,14 @@ class Exchange:
             streaming.cancel()
             await asyncio.gather(streaming, gone, return_exceptions=True)
 
-    async def switch(self, kind: str) -> bytes:
+    async def switch(self, protocol: str, headers: Mapping[str, str]) -> bytes:
         """Answer that raw bytes follow, both ways; returns those that came already (Docker API, ContainerAttach)."""
         upgrade = "upgrade" in self.request.headers
-        status = b"101 UPGRADED" if upgrade else b"200 OK"
-        fields = b"Connection: Upgrade\r\nUpgrade: tcp\r\n" if upgrade else b"Connection: close\r\n"
+        status = "101 UPGRADED" if upgrade else "200 OK"
+        fields = {"Connection": "Upgrade", "Upgrade": protocol} if upgrade else {"Connection": "close"}
+        lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in {**headers, **fields}.items())]
         self.answered = True
-        self.writer.write(b"HTTP/1.1 %s\r\nContent-Type: %s\r\n%s\r\n" % (status, kind.encode(), fields))
+        self.writer.write("\r\n".join([*lines, "\r\n"]).encode())
         await self.writer.drain()
         return self._connection.trailing_data[0]
 
@@ -232,6 +244,7 @@ class Exchange:
     async def _send(self, event: h11.Event) -> None:
         data = self._connection.send(event)
         if data:
+            see_open(self.writer)
             self.writer.write(data)
             await self.writer.drain()
 

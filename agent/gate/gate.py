@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
+    from agent.gate.builder import Builder
     from agent.gate.journal import Journal, Kind
     from agent.gate.policy import GatePolicy, Workspace
     from agent.gate.upstream import Upstream
@@ -61,16 +62,17 @@ class Gate:
     member: str | None = None  # the build's own container, which is to reach what the build publishes
     refused: Callable[[Refused], None] = lambda _: None
     admit: Callable[[Gate], Awaitable[None]] | None = None
+    builder: Builder | None = None  # without one, nothing is built
     execs: set[str] = field(default_factory=set)  # ids
     made: set[str] = field(default_factory=set)  # all containers ever, as events come after the removal
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # counting and making are one step
 
     def __post_init__(self) -> None:
-        self.own = Own(self.upstream, self.journal, self.prefix, lambda: self.policy)
+        self.own = Own(self.upstream, self.journal, self.prefix, lambda: self.policy, self.bring)
         self.made |= self.journal.all("container").keys()
         networks = self.journal.all("network").items()
         self._network = next((each for each, name in networks if name == self.network_name), None)
-        self._admission = asyncio.Lock()
+        self._admission, self._networking = asyncio.Lock(), asyncio.Lock()
         self.connections = Connections(self._serve, Reader, lambda: self.policy.limits.connections)
 
     @asynccontextmanager
@@ -97,21 +99,30 @@ class Gate:
 
     async def network(self) -> dict[str, Any]:
         """The network of containers that name none, made with the first of them."""
-        if self._network is None or not self.journal.has("network", self._network):
-            async with self.making("network") as labels:
-                body = {"Name": self.network_name, "Driver": "bridge", "Labels": labels}
-                answer = (await self.upstream.ask("POST", "/networks/create", body=body)).done()
-                self._network = str(answer.json()["Id"])
-                self.journal.add("network", self._network, self.network_name)
-            await self._join(self._network)
+        async with self._networking:
+            if self._network is None or not self.journal.has("network", self._network):
+                self._network = await self._made_network()
+                await self._join(self._network)
         found: dict[str, Any] = (await self.upstream.ask("GET", f"/networks/{self._network}")).done().json()
         return found
+
+    async def _made_network(self) -> str:
+        async with self.making("network") as labels:
+            body = {"Name": self.network_name, "Driver": "bridge", "Labels": labels}
+            network = str((await self.upstream.ask("POST", "/networks/create", body=body)).done().json()["Id"])
+            self.journal.add("network", network, self.network_name)
+        return network
 
     async def _join(self, network: str) -> None:
         """Let the build's own container reach what is on its network, and what is published at its gateway."""
         if self.member is not None:
             path, body = f"/networks/{network}/connect", {"Container": self.member}
             (await self.upstream.ask("POST", path, body=body)).done()
+
+    async def bring(self) -> None:
+        """See that what the build has built is among its images. Raises EngineError."""
+        if self.builder is not None:
+            await self.builder.bring(self)
 
     def see_network(self, network_id: str) -> None:
         """See that it was not removed meanwhile; for who holds the lock. Raises NotFound."""

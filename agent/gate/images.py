@@ -5,38 +5,30 @@ So no shared name can be moved, removed or stood in for; what policy names is th
 
 from __future__ import annotations
 
-import base64
-import binascii
 import fnmatch
-import json
-import secrets
-from contextlib import ExitStack, contextmanager
-from tempfile import TemporaryFile
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from agent import references
-from agent.errors import Conflict, InvalidRequest, NotFound, TooLarge
-from agent.gate import archives, strict_json
+from agent.errors import Conflict, NotFound
+from agent.gate import archives, keeping, logins, strict_json
 from agent.gate.answers import pass_on
-from agent.gate.exchange import CHUNK
 from agent.gate.own import familiar, is_id, new_tag
 from agent.gate.policy import Refused
 from agent.gate.queries import filters, only
-from agent.threads import in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import Mapping
 
     from agent.gate.exchange import Exchange
     from agent.gate.gate import Gate
 
 _FILTERS = {"reference", "label", "dangling", "until"}
-_LOGIN = {"username", "password", "email", "serveraddress", "identitytoken", "registrytoken"}
 
 
 async def listed(gate: Gate, exchange: Exchange) -> None:
     """GET /images/json: the build's own, and those that policy names."""
     query = only(exchange, "all", "filters", "shared-size", "digests", "manifests")
+    await gate.bring()
     asked = filters(query.pop("filters", ""), _FILTERS)
     names, dangling = asked.pop("reference", []), asked.pop("dangling", [])
     whole = {**query, "filters": strict_json.emit(asked).decode()}
@@ -82,25 +74,26 @@ async def brought(gate: Gate, exchange: Exchange) -> None:
     await exchange.nothing()
     whole = {"fromImage": reference.name, "tag": reference.digest or reference.tag or "latest"}
     whole |= {"platform": query["platform"]} if "platform" in query else {}
-    async with gate.upstream.request("POST", "/images/create", whole, headers=_login(exchange)) as reply:
+    async with gate.upstream.request("POST", "/images/create", whole, headers=logins.one(exchange)) as reply:
         await exchange.relay(reply.status, reply.pieces(), {"Content-Type": "application/json"})
+    gate.own.used.add(str(reference))
 
 
 async def _imported(gate: Gate, exchange: Exchange, query: dict[str, str]) -> None:
     if query["fromSrc"] != "-" or query.get("fromImage"):
         raise Refused("import", "an image is imported from the request's body alone; give - as its source")
     tag = _tag_of(query["repo"], query) if query.get("repo") else None
-    await _see_room(gate)
+    await keeping.see_room(gate)
     kept = {name: value for name, value in query.items() if name in {"message", "changes"}}
-    body = _capped(exchange.body(), gate.policy.limits.image_bytes)
+    body = keeping.capped(gate, exchange.body())
     kind = {"Content-Type": "application/x-tar"}
-    with _anchored(gate) as anchor:
+    with keeping.anchored(gate) as anchor:
         whole = {"fromSrc": "-", "repo": anchor, **kept}
         async with gate.upstream.request("POST", "/images/create", whole, stream=body, headers=kind) as reply:
             answer = await reply.whole()
         image = await gate.upstream.ask("GET", f"/images/{anchor}/json")
         if image.ok:
-            await _own(gate, image.json()["Id"], anchor, tag)
+            await _made(gate, image.json()["Id"], anchor, tag)
     await exchange.answer(answer.status, answer.content, {"Content-Type": "application/json"})
 
 
@@ -110,12 +103,12 @@ async def committed(gate: Gate, exchange: Exchange) -> None:
     tag = _tag_of(query["repo"], query) if query.get("repo") else None
     container = gate.own.container_id(query.get("container", ""))
     await exchange.nothing()
-    await _see_room(gate)
+    await keeping.see_room(gate)
     kept = {name: value for name, value in query.items() if name in {"comment", "author", "pause", "changes"}}
-    with _anchored(gate) as anchor:
+    with keeping.anchored(gate) as anchor:
         answer = await gate.upstream.ask("POST", "/commit", {**kept, "container": container, "repo": anchor})
         if answer.ok:
-            await _own(gate, answer.json()["Id"], anchor, tag)
+            await _made(gate, answer.json()["Id"], anchor, tag)
     await pass_on(exchange, answer)
 
 
@@ -137,49 +130,19 @@ async def saved(gate: Gate, exchange: Exchange, name: str | None = None) -> None
 async def loaded(gate: Gate, exchange: Exchange) -> None:
     """POST /images/load: what an archive has, under names of the build's alone."""
     only(exchange, "quiet")
-    await _see_room(gate)
-    most = gate.policy.limits.image_bytes
-    with _scratch(gate) as sent, _scratch(gate) as unpacked, _scratch(gate) as rebuilt:
-        async for piece in _capped(exchange.body(), most):
-            await in_thread(sent.write, piece)
-        archive = await in_thread(archives.Archive, sent, unpacked, most)
+    async with keeping.received(gate, exchange.body()) as archive:
         tags = [[new_tag(each) for each in names] for names in archive.tags]
-        with ExitStack() as stack:
-            anchors = [stack.enter_context(_anchored(gate)) for _ in tags]
-            await in_thread(archive.write, anchors, rebuilt)
-            answer = await _load(gate, rebuilt)
-            said = [await _take(gate, anchor, names) for anchor, names in zip(anchors, tags, strict=True)]
-    if not all(said):
-        raise InvalidRequest(f"the engine did not load all of it: {answer[-500:].decode('utf-8', 'replace')}")
-    lines = b"".join(strict_json.emit({"stream": f"{line}\n"}) + b"\r\n" for each in said for line in each)
+        images = await keeping.load(gate, archive)
+    said = [line for image, names in zip(images, tags, strict=True) for line in _named(gate, image, names)]
+    lines = b"".join(strict_json.emit({"stream": f"{line}\n"}) + b"\r\n" for line in said)
     await exchange.answer(200, lines, {"Content-Type": "application/json"})
 
 
-async def _load(gate: Gate, archive: IO[bytes]) -> bytes:
-    async def pieces() -> AsyncIterator[bytes]:
-        await in_thread(archive.seek, 0)
-        while piece := await in_thread(archive.read, CHUNK):
-            yield piece
-
-    kind = {"Content-Type": "application/x-tar"}
-    async with gate.upstream.request("POST", "/images/load", {"quiet": "1"}, stream=pieces(), headers=kind) as reply:
-        return (await reply.whole()).content
-
-
-async def _take(gate: Gate, anchor: str, tags: list[str]) -> list[str]:
-    """Make a loaded image the build's own; returns what is told of it, or nothing if it is not there."""
-    image = await gate.upstream.ask("GET", f"/images/{anchor}/json")
-    if not image.ok:
-        return []
-    await _own(gate, image.json()["Id"], anchor, None)
+def _named(gate: Gate, image: str, tags: list[str]) -> list[str]:
+    """Name a loaded image; returns what is told of it."""
     for tag in tags:
-        _name(gate, tag, image.json()["Id"])
-    return [f"Loaded image: {familiar(tag)}" for tag in tags] or [f"Loaded image ID: {image.json()['Id']}"]
-
-
-def _scratch(gate: Gate) -> IO[bytes]:
-    """A file that goes when it is closed, beside the journal: where there is room, and nobody else looks."""
-    return TemporaryFile(dir=gate.journal.folder)
+        keeping.name(gate, tag, image)
+    return [f"Loaded image: {familiar(tag)}" for tag in tags] or [f"Loaded image ID: {image}"]
 
 
 async def tagged(gate: Gate, exchange: Exchange, name: str) -> None:
@@ -188,11 +151,8 @@ async def tagged(gate: Gate, exchange: Exchange, name: str) -> None:
     await exchange.nothing()
     tag = _tag_of(query.get("repo", ""), query)
     image = (await gate.own.image(name))["Id"]
-    if not gate.journal.has("image", image):
-        with _anchored(gate) as anchor:
-            (await gate.upstream.ask("POST", f"/images/{image}/tag", {"repo": anchor})).done()
-            await _own(gate, image, anchor, None)
-    _name(gate, tag, image)
+    await keeping.have(gate, image)
+    keeping.name(gate, tag, image)
     await exchange.answer(201)
 
 
@@ -228,6 +188,7 @@ async def pushed(gate: Gate, exchange: Exchange, name: str) -> None:
     reference = references.parse(tag)
     if not gate.policy.may_push(reference):
         raise Refused("push", f"{reference} is not among the images that may be pushed")
+    await gate.bring()
     image = gate.journal.all("tag").get(tag)
     if image is None:
         raise NotFound(f"An image does not exist locally with the tag: {name}")
@@ -242,7 +203,7 @@ async def pushed(gate: Gate, exchange: Exchange, name: str) -> None:
         ).done()
     try:
         path, tags = f"/images/{reference.name}/push", {"tag": reference.tag or ""}
-        async with gate.upstream.request("POST", path, tags, headers=_login(exchange, needed=True)) as reply:
+        async with gate.upstream.request("POST", path, tags, headers=logins.one(exchange, needed=True)) as reply:
             await exchange.relay(reply.status, reply.pieces(), {"Content-Type": "application/json"})
     finally:
         if not there.ok:
@@ -256,7 +217,7 @@ async def at_registry(gate: Gate, exchange: Exchange, name: str) -> None:
     if reference.domain == references.PRIVATE or not gate.policy.may_pull(reference):
         raise Refused("pull", f"{reference} is not among the images that may be pulled")
     path = f"/distribution/{reference}/json"
-    async with gate.upstream.request("GET", path, headers=_login(exchange, needed=True)) as reply:
+    async with gate.upstream.request("GET", path, headers=logins.one(exchange, needed=True)) as reply:
         await pass_on(exchange, await reply.whole())
 
 
@@ -267,68 +228,11 @@ async def pruned(_: Gate, exchange: Exchange) -> None:
     await exchange.answer(200, {"ImagesDeleted": None, "SpaceReclaimed": 0})
 
 
-async def _own(gate: Gate, image: str, anchor: str, tag: str | None) -> None:
-    if gate.journal.has("image", image):  # made again: one private name is enough
-        await gate.upstream.ask("DELETE", f"/images/{anchor}", {"noprune": "1"})
-    else:
-        gate.journal.add("image", image, anchor)
+async def _made(gate: Gate, image: str, anchor: str, tag: str | None) -> None:
+    await keeping.own(gate, image, anchor)
     if tag is not None:
-        _name(gate, tag, image)
-
-
-def _name(gate: Gate, tag: str, image: str) -> None:
-    if not gate.journal.has("tag", tag) and gate.journal.count("tag") >= gate.policy.limits.tags:
-        raise Refused(
-            "limits.tags", f"the build has given {gate.policy.limits.tags} names to images, and may give no more"
-        )
-    gate.journal.add("tag", tag, image)
-
-
-@contextmanager
-def _anchored(gate: Gate) -> Iterator[str]:
-    """A new private name for an image that is made and journaled in the block; see `Gate.making`."""
-    anchor = f"{references.PRIVATE}/gate-{gate.build}/{secrets.token_hex(8)}:latest"
-    gate.journal.add("intent", anchor, "image")
-    yield anchor
-    gate.journal.remove("intent", anchor)
+        keeping.name(gate, tag, image)
 
 
 def _tag_of(repository: str, query: Mapping[str, str]) -> str:
     return new_tag(f"{repository}:{query['tag']}" if query.get("tag") else repository)
-
-
-async def _see_room(gate: Gate) -> None:
-    """Refuse more images if those there are take what a build may have."""
-    total = 0
-    for image in gate.journal.all("image"):
-        answer = await gate.upstream.ask("GET", f"/images/{image}/json")
-        total += answer.json()["Size"] if answer.ok else 0
-    if total > gate.policy.limits.image_bytes:
-        raise Refused("limits.image_bytes", f"the build's images have {total} bytes, and may have no more")
-
-
-async def _capped(body: AsyncIterator[bytes], most: int) -> AsyncIterator[bytes]:
-    count = 0
-    async for piece in body:
-        count += len(piece)
-        if count > most:
-            raise TooLarge(f"the image is over {most} bytes, the most that a build's images may have")
-        yield piece
-
-
-def _login(exchange: Exchange, *, needed: bool = False) -> dict[str, str]:
-    """The caller's own login for a registry, rebuilt (Docker API, X-Registry-Auth). Raises InvalidRequest."""
-    text = exchange.request.headers.get("x-registry-auth", "")
-    if not text:
-        return {"X-Registry-Auth": base64.urlsafe_b64encode(b"{}").decode()} if needed else {}
-    try:
-        values = strict_json.parse(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)) or b"{}")
-    except (binascii.Error, ValueError) as error:
-        raise InvalidRequest("X-Registry-Auth is not base64 of JSON") from error
-    if (
-        not isinstance(values, dict)
-        or set(values) - _LOGIN
-        or not all(isinstance(each, str) for each in values.values())
-    ):
-        raise InvalidRequest("X-Registry-Auth is no login")
-    return {"X-Registry-Auth": base64.urlsafe_b64encode(json.dumps(values).encode()).decode()}

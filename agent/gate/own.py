@@ -10,7 +10,7 @@ from agent.errors import InvalidRequest, NotFound
 from agent.gate.policy import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from agent.gate.journal import Journal, Kind
     from agent.gate.policy import GatePolicy
@@ -23,11 +23,21 @@ _ID = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})")
 class Own:
     """Looks them up on the engine. Every method raises NotFound with the words that the engine has for a miss."""
 
-    def __init__(self, upstream: Upstream, journal: Journal, prefix: str, policy: Callable[[], GatePolicy]) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        journal: Journal,
+        prefix: str,
+        policy: Callable[[], GatePolicy],
+        bring: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`bring` sees that what was built is there."""
         self._upstream = upstream
         self._journal = journal
         self._prefix = prefix
         self._policy = policy
+        self._bring = bring
+        self.used: set[str] = set()  # names of images that are there for all, in full
 
     def container_id(self, name: str) -> str:
         """The full id of one of the build's containers: by that, by its name, or by the beginning of its id."""
@@ -87,6 +97,7 @@ class Own:
         only if one of the names that the engine has for it is.
         """
         missing = NotFound(f"No such image: {name}")
+        await self._bring()
         answer = await self._upstream.ask("GET", f"/images/{self._asked(name)}/json")
         if not answer.ok:
             raise missing
@@ -94,6 +105,8 @@ class Own:
         named = not _ID.fullmatch(name) and self.allows(name)
         if not (named or self._journal.has("image", found["Id"]) or any(map(self.allows, found["RepoTags"] or ()))):
             raise missing
+        if named and self.tag_of(name) is None:
+            self.used.add(str(references.parse(name)))
         return self.shown(found)
 
     def shown(self, image: dict[str, Any]) -> dict[str, Any]:
@@ -147,7 +160,7 @@ def new_tag(name: str) -> str:
         raise InvalidRequest(f"{name!r} names a digest; a tag cannot")
     if reference.domain == references.PRIVATE:
         raise Refused("image-name", f"{references.PRIVATE} is for Sibling itself; take another name")
-    if re.fullmatch(r"[0-9a-f]{4,}", name.partition(":")[0]):
+    if re.fullmatch(r"[0-9a-f]{4,}", familiar(reference.name)):
         raise Refused("image-name", f"{name!r} looks like an image id")
     return str(reference)
 

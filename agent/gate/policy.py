@@ -63,6 +63,10 @@ class GatePolicy(Frozen):
         """Whether the image is one of those that every build may start containers of."""
         return any(references.matches(reference, pattern) for pattern in (*self.images, *self.pull))
 
+    def by_name(self) -> list[str]:
+        """The images that may be used and that it names one by one, in full."""
+        return [str(references.parse(each)) for each in (*self.images, *self.pull) if "*" not in each]
+
     def may_pull(self, reference: references.Reference) -> bool:
         """Whether the build may bring the image to the engine."""
         return any(references.matches(reference, pattern) for pattern in self.pull)

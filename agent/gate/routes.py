@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from agent.errors import InvalidRequest
-from agent.gate import containers, execs, images, networks, system, volumes
+from agent.gate import builds, containers, execs, images, networks, system, volumes
 from agent.gate.containers import acting, streaming
 from agent.gate.policy import Refused
 
@@ -68,6 +68,10 @@ _TABLE: list[tuple[str, str, Answer]] = [
     ("POST", f"/images/{_IMAGE}/push", images.pushed),
     ("DELETE", f"/images/{_IMAGE}", images.removed),
     ("POST", "/commit", images.committed),
+    ("POST", "/build", builds.built),
+    ("POST", "/build/cancel", builds.cancelled),
+    ("POST", "/session", builds.served),
+    ("POST", "/grpc", builds.called),
     ("GET", "/networks", networks.listed),
     ("POST", "/networks/create", networks.created),
     ("POST", "/networks/prune", networks.pruned),
@@ -84,7 +88,6 @@ _TABLE: list[tuple[str, str, Answer]] = [
 ROUTES = [(method, re.compile(path), answer) for method, path, answer in _TABLE]
 # What people will ask for, and what there is instead.
 _INSTEAD = {
-    re.compile("/build(/.*)?|/session|/grpc"): "images are built with `sibling image build`, not through this socket",
     re.compile("/auth"): "a login is sent with the push or pull that needs it",
 }
 

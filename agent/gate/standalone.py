@@ -41,7 +41,7 @@ async def serve(
     """Serve until TERM or INT, then remove what was made. Raises InvalidSettings, EngineError."""
     if not _BUILD.fullmatch(build):
         raise InvalidSettings(f"--build {build!r}: up to 63 lower-case letters, digits or `-`, not at an end")
-    upstream = Upstream(engine)
+    upstream = Upstream.at(engine)
     policy = await _of_host(_read(policy_file), upstream)
     try:
         journal = Journal(socket.with_name(f"{socket.name}.journal"))

@@ -33,9 +33,12 @@ _INFO = (
 )
 
 
-async def ping(_: Gate, exchange: Exchange) -> None:
-    """`/_ping`. No builder is named, as none is here."""
-    await exchange.answer(200, b"OK", {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-cache"})
+async def ping(gate: Gate, exchange: Exchange) -> None:
+    """`/_ping`, with BuildKit as what clients are to build with, if there is a builder."""
+    headers = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-cache"}
+    if gate.builder is not None:
+        headers["Builder-Version"] = "2"
+    await exchange.answer(200, b"OK", headers)
 
 
 async def version(gate: Gate, exchange: Exchange) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
@@ -13,15 +15,17 @@ import h11
 
 from agent.errors import EngineError, EngineUnavailable
 from agent.gate.exchange import API_VERSION, CHUNK
+from agent.unix_socket import tunnel
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from agent.gate.exchange import Exchange
 
 _CONNECT = 10.0  # seconds
 _MAX_ANSWER = 64 * 1024 * 1024  # bytes of an answer that is read as a whole
 Body = bytes | None
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,23 +87,32 @@ class Reply:
         return Answer(self.status, bytes(data))
 
     async def tunnel(self, exchange: Exchange, early: bytes) -> None:
-        """Pass raw bytes both ways to the end of the engine's; each side's end goes on to the other."""
-        call, trailing = self._call, self._call.connection.trailing_data[0]
+        """Pass raw bytes both ways to the end of the engine's, after those that came `early`."""
+        call = self._call
         call.writer.write(early)
-        exchange.writer.write(trailing)
-        up = asyncio.create_task(_copy(exchange.reader, call.writer))
-        try:
-            await _copy(call.reader, exchange.writer)
-        finally:
-            up.cancel()
-            await asyncio.gather(up, return_exceptions=True)
+        exchange.writer.write(call.connection.trailing_data[0])
+        await tunnel((exchange.reader, exchange.writer), (call.reader, call.writer))
+
+
+async def connect(path: str) -> Connection:
+    """A connection to the daemon at a Unix socket. Raises EngineUnavailable if it is not there."""
+    try:
+        async with asyncio.timeout(_CONNECT):
+            return await asyncio.open_unix_connection(path, limit=CHUNK)
+    except (OSError, TimeoutError) as error:
+        raise EngineUnavailable(f"the engine does not answer: {error}") from error
 
 
 class Upstream:
-    """The engine behind a Unix socket's path or `unix://` URL. Raises EngineUnavailable if it is not there."""
+    """A daemon that is asked; `connect` gives a connection to it. Raises what that does, and EngineUnavailable."""
 
-    def __init__(self, host: str) -> None:
-        self._path = host.removeprefix("unix://")
+    def __init__(self, connect: Callable[[], Awaitable[Connection]]) -> None:
+        self._connect = connect
+
+    @classmethod
+    def at(cls, host: str) -> Upstream:
+        """The one behind a Unix socket's path or `unix://` URL."""
+        return cls(partial(connect, host.removeprefix("unix://")))
 
     async def ask(self, method: str, path: str, query: Mapping[str, str] | None = None, body: object = None) -> Answer:
         """Ask with JSON, and take the whole answer."""
@@ -116,20 +129,20 @@ class Upstream:
         *,
         body: Body = None,
         stream: AsyncIterator[bytes] | None = None,
-        headers: Mapping[str, str] | None = None,
-        upgrade: bool = False,
+        headers: Mapping[str, str] | Sequence[tuple[str, str]] = (),
+        upgrade: str | None = None,
     ) -> AsyncIterator[Reply]:
-        """A new request, and its answer while the block lasts. `path` has no version; each part of it is quoted."""
-        try:
-            async with asyncio.timeout(_CONNECT):
-                reader, writer = await asyncio.open_unix_connection(self._path, limit=CHUNK)
-        except (OSError, TimeoutError) as error:
-            raise EngineUnavailable(f"the engine does not answer: {error}") from error
+        """A new request, and its answer while the block lasts. `path` has no version; each part of it is quoted.
+
+        `upgrade` names the protocol that is to follow on the connection.
+        """
+        reader, writer = await self._connect()
         call = _Call(reader, writer)
         target = f"/v{API_VERSION}{quote(path, safe='/:@+')}"
-        fields = {"Host": "docker", "User-Agent": "sibling-gate", **(headers or {})}
-        if upgrade:
-            fields |= {"Connection": "Upgrade", "Upgrade": "tcp"}
+        fields = [("Host", "docker"), ("User-Agent", "sibling-gate")]
+        fields += headers.items() if isinstance(headers, Mapping) else headers
+        if upgrade is not None:
+            fields += [("Connection", "Upgrade"), ("Upgrade", upgrade)]
         try:
             head = await call.send(method, f"{target}?{urlencode(query)}" if query else target, fields, body, stream)
             yield Reply(call, head)
@@ -146,13 +159,13 @@ class _Call:
         self.connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=1024 * 1024)
 
     async def send(
-        self, method: str, target: str, fields: dict[str, str], body: Body, stream: AsyncIterator[bytes] | None
+        self, method: str, target: str, fields: list[tuple[str, str]], body: Body, stream: AsyncIterator[bytes] | None
     ) -> h11.Response | h11.InformationalResponse:
         if stream is not None:
-            fields["Transfer-Encoding"] = "chunked"
+            fields += [("Transfer-Encoding", "chunked")]
         elif body is not None or method == "POST":
-            fields |= {"Content-Length": str(len(body or b"")), "Content-Type": "application/json"}
-        await self._write(h11.Request(method=method, target=target, headers=list(fields.items())))
+            fields += [("Content-Length", str(len(body or b""))), ("Content-Type", "application/json")]
+        await self._write(h11.Request(method=method, target=target, headers=fields))
         if stream is None:
             await self._write(h11.Data(data=body or b""))
             await self._write(h11.EndOfMessage())
@@ -192,14 +205,3 @@ class _Call:
         if data := self.connection.send(event):
             self.writer.write(data)
             await self.writer.drain()
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(CHUNK):
-            writer.write(data)
-            await writer.drain()
-        if writer.can_write_eof():
-            writer.write_eof()
-    except OSError:
-        writer.close()  # the one who reads is gone, and the other side learns it by this

@@ -11,12 +11,13 @@ from agent.settings.section import GIB, MIB, Section
 
 
 class DaemonSettings(Section):
-    """The daemon of each build with `docker = "isolated"`. See docker-access.md."""
+    """The daemon of each build with `docker = "isolated"`, and the builder of `"scoped"` ones. See docker-access.md."""
 
     image: Annotated[Text, Field(max_length=512)] | None = Field(
         None,
         json_schema_extra={"allowed": "an image, such as `docker:28-dind`"},
-        description="Image with `dockerd` and a shell that the daemons run in. Without one the level is not to be had.",
+        description="Image with `dockerd` and a shell that the daemons run in. "
+        "Without one, `isolated` is not to be had, and `docker build` not in `scoped`.",
     )
     cpus: float = Field(2, ge=0.01, le=1024, description="CPUs of a daemon and all its containers together.")
     memory: ByteSize = Field(4 * GIB, ge=64 * MIB, description="Memory of them, the same.")

@@ -32,7 +32,7 @@ async def access(tmp_path):
         engine=None,
         sockets=sockets.folder,
         gates=None,
-        daemons=None,
+        daemons=SimpleNamespace(ends=lambda _: None),
         workspaces=SimpleNamespace(path=lambda build_id: tmp_path / "workspaces" / build_id),
         store=Nobody(),
         settings=Settings(),
@@ -48,6 +48,7 @@ async def connects():
         reader, writer = await asyncio.open_unix_connection(DOCKER_NAME)
     except OSError:
         return False
+    writer.write(b"GET /_ping HTTP/1.1\r\n\r\n")
     answer = await reader.read()
     writer.close()
     return b"403 Forbidden" in answer

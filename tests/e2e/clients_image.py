@@ -1,4 +1,4 @@
-"""An image with what people use Docker with: its command line, compose, docker-py and Testcontainers for Python."""
+"""An image with what people use Docker with: the command line, buildx, compose, docker-py and Testcontainers."""
 
 import importlib.metadata
 import io
@@ -32,7 +32,8 @@ def make(docker_host):
             tar.addfile(member, io.BytesIO(text.encode()))
         tar.add(Path(__file__).with_name("ryuk.py"), "usr/bin/ryuk.py")
         tar.add(shutil.which("docker"), "usr/bin/docker")
-        tar.add(Path(os.environ["DOCKER_CONFIG"]) / "cli-plugins/docker-compose", f"{_PLUGINS}/docker-compose")
+        for plugin in ("docker-compose", "docker-buildx"):
+            tar.add(Path(os.environ["DOCKER_CONFIG"]) / "cli-plugins" / plugin, f"{_PLUGINS}/{plugin}")
         for file, name in _files():
             tar.add(file, f"{_LIBRARIES}/{name}")
     engine = docker.DockerClient(base_url=docker_host, version="1.45")

@@ -16,7 +16,7 @@ async def main(host: str, folder: Path, count: int) -> None:
         Gate(
             build=f"many-{number}",
             policy=GatePolicy(images=("sibling-test/*",)),
-            upstream=Upstream(host),
+            upstream=Upstream.at(host),
             journal=Journal(folder / f"{number}.journal"),
         )
         for number in range(count)

@@ -1,0 +1,170 @@
+"""What a build's images are built on: a daemon that is not the shared one, and whose images are the build's alone.
+
+Before it is asked to build, it has the images that the build knows, under the names that it knows them by, so that a
+Dockerfile can begin with them. What it built meanwhile is taken over before the build's next look at an image: checked
+as any archive that the build loads, since who can make the builder do things may have made it lie.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from agent import references
+from agent.errors import EngineError, InvalidRequest
+from agent.gate import keeping
+from agent.gate.own import new_tag
+from agent.gate.policy import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from agent.gate.gate import Gate
+    from agent.gate.upstream import Upstream
+
+_UNTAGGED = "<none>:<none>"
+_ID = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+class Builder:
+    """The builder of one gate; `daemon` is not asked before the build builds something."""
+
+    def __init__(self, daemon: Upstream) -> None:
+        self._daemon = daemon
+        self._images: dict[str, str | None] = {}  # by their ids there: ids on the engine, None for one that was refused
+        self._tags: dict[str, str] = {}  # by name: ids there, as they were last seen
+        self._begun = False
+        self._building = 0  # requests under way that may end with an image
+        self._stale = False  # some did since the last look
+        self._lock = asyncio.Lock()
+
+    @asynccontextmanager
+    async def building(self, gate: Gate) -> AsyncIterator[Upstream]:
+        """The daemon, for a request that may build. Raises EngineError."""
+        async with self._lock:
+            if not self._begun:
+                await self._empty()
+            await self._bring(gate)
+            await self._give(gate)
+        self._building += 1
+        try:
+            yield self._daemon
+        finally:
+            self._building -= 1
+            self._stale = True
+
+    async def bring(self, gate: Gate) -> None:
+        """Take over what was built since the last time. Raises EngineError."""
+        async with self._lock:
+            if self._building or self._stale:
+                await self._bring(gate)
+
+    async def _bring(self, gate: Gate) -> None:
+        self._stale = False  # before the look: what is built during it is for the next one
+        try:
+            await self._take_over(gate)
+        except BaseException:
+            self._stale = True
+            raise
+
+    async def _take_over(self, gate: Gate) -> None:
+        found = await self._listed()
+        tags = _tags(found)
+        for image in [each["Id"] for each in found if each["Id"] not in self._images]:
+            self._images[image] = await _taken(gate, self._daemon, image)
+        for name, image in tags.items():
+            there = self._images[image]
+            if there is not None and self._tags.get(name) != image:
+                await _named(gate, name, there)
+        self._tags = tags
+
+    async def _empty(self) -> None:
+        """Begin without images: what is there was there before this gate, and the cache of steps is no image."""
+        for image in await self._listed():
+            (await self._daemon.ask("DELETE", f"/images/{image['Id']}", {"force": "1"})).done()
+        self._begun = True
+
+    async def _give(self, gate: Gate) -> None:
+        """Let the images there be those that the build has, and the names those that it knows them by."""
+        known = await _known(gate)
+        kept = {*known.values(), *gate.journal.all("image")}
+        for image in [each for each, there in self._images.items() if there not in kept]:
+            await self._daemon.ask("DELETE", f"/images/{image}", {"force": "1"})
+            del self._images[image]
+        for name in self._tags.keys() - known.keys():
+            await self._daemon.ask("DELETE", f"/images/{name}")
+        for name, image in known.items():
+            if self._images.get(self._tags.get(name, "")) != image:
+                await self._name(gate, name, image)
+        self._tags = _tags(await self._listed())
+
+    async def _name(self, gate: Gate, name: str, image: str) -> None:
+        """Have an image of the engine's there, by the name."""
+        theirs = next((each for each, there in self._images.items() if there == image), None)
+        target = {"repo": references.parse(name).name, "tag": references.parse(name).tag or ""}
+        if theirs is None or not (await self._daemon.ask("POST", f"/images/{theirs}/tag", target)).ok:
+            theirs = await _given(gate, self._daemon, image)
+            self._images[theirs] = image
+            (await self._daemon.ask("POST", f"/images/{theirs}/tag", target)).done()
+
+    async def _listed(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = (await self._daemon.ask("GET", "/images/json")).done().json()
+        return found
+
+
+def _tags(images: list[dict[str, Any]]) -> dict[str, str]:
+    """The full names there are, and ids."""
+    named = [(each["Id"], name) for each in images for name in each["RepoTags"] or () if name != _UNTAGGED]
+    return {str(references.parse(name)): image for image, name in named}
+
+
+async def _known(gate: Gate) -> dict[str, str]:
+    """The images that a Dockerfile of the build may begin with, besides those that the builder pulls, by name: ids.
+
+    The build's own go before those that are there for all: what policy names one by one, and what the build used and no
+    registry has.
+    """
+    known = {}
+    listed = set(gate.policy.by_name())
+    for name in gate.own.used | listed:
+        answer = await gate.upstream.ask("GET", f"/images/{name}/json")
+        if answer.ok and (name in listed or not answer.json().get("RepoDigests")):
+            known[name] = str(answer.json()["Id"])
+    return {**known, **gate.journal.all("tag")}
+
+
+async def _given(gate: Gate, daemon: Upstream, image: str) -> str:
+    """Load an image of the engine's there; returns its id there. Raises EngineError."""
+    kind = {"Content-Type": "application/x-tar"}
+    async with (
+        gate.upstream.request("GET", "/images/get", {"names": image}) as saved,
+        daemon.request("POST", "/images/load", {"quiet": "1"}, stream=saved.pieces(), headers=kind) as reply,
+    ):
+        said = (await reply.whole()).done().content.decode("utf-8", "replace")
+    if (loaded := _ID.search(said)) is None:
+        raise EngineError(f"the builder did not take image {image}: {said[-500:]}")
+    return loaded[0]
+
+
+async def _taken(gate: Gate, daemon: Upstream, image: str) -> str | None:
+    """Make an image that was built there the build's own; returns its id, or None if it is refused, which is told."""
+    try:
+        async with (
+            daemon.request("GET", "/images/get", {"names": image}) as saved,
+            keeping.received(gate, saved.pieces()) as archive,
+        ):
+            return (await keeping.load(gate, archive))[0]
+    except InvalidRequest as error:
+        gate.refused(error if isinstance(error, Refused) else Refused("build", f"an image that was built: {error}"))
+        return None
+
+
+async def _named(gate: Gate, name: str, image: str) -> None:
+    try:
+        tag = new_tag(name)
+        await keeping.have(gate, image)
+        keeping.name(gate, tag, image)
+    except InvalidRequest as error:
+        gate.refused(error if isinstance(error, Refused) else Refused("image-name", str(error)))

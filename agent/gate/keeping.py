@@ -1,0 +1,121 @@
+"""Images of a build, as the engine keeps them: by private names, in the journal, within the build's limits."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from tempfile import TemporaryFile
+from typing import IO, TYPE_CHECKING
+
+from agent import references
+from agent.errors import InvalidRequest, TooLarge
+from agent.gate import archives
+from agent.gate.exchange import CHUNK
+from agent.gate.policy import Refused
+from agent.threads import in_thread
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from agent.gate.gate import Gate
+
+
+@contextmanager
+def anchored(gate: Gate) -> Iterator[str]:
+    """A new private name for an image that is made and journaled in the block; see `Gate.making`."""
+    anchor = f"{references.PRIVATE}/gate-{gate.build}/{secrets.token_hex(8)}:latest"
+    gate.journal.add("intent", anchor, "image")
+    yield anchor
+    gate.journal.remove("intent", anchor)
+
+
+async def own(gate: Gate, image: str, anchor: str) -> None:
+    """Have the image, which is on the engine by the anchor, as the build's."""
+    if gate.journal.has("image", image):  # made again: one private name is enough
+        await gate.upstream.ask("DELETE", f"/images/{anchor}", {"noprune": "1"})
+    else:
+        gate.journal.add("image", image, anchor)
+
+
+async def have(gate: Gate, image: str) -> None:
+    """Have an image as the build's that is on the engine anyway, and that the build may use. Raises EngineError."""
+    if not gate.journal.has("image", image):
+        with anchored(gate) as anchor:
+            (await gate.upstream.ask("POST", f"/images/{image}/tag", {"repo": anchor})).done()
+            await own(gate, image, anchor)
+
+
+def name(gate: Gate, tag: str, image: str) -> None:
+    """Give a name to an image of the build's. Raises Refused if it has given too many."""
+    most = gate.policy.limits.tags
+    if not gate.journal.has("tag", tag) and gate.journal.count("tag") >= most:
+        raise Refused("limits.tags", f"the build has given {most} names to images, and may give no more")
+    gate.journal.add("tag", tag, image)
+
+
+async def see_room(gate: Gate) -> None:
+    """Refuse more images if those there are take what a build may have."""
+    total = 0
+    for image in gate.journal.all("image"):
+        answer = await gate.upstream.ask("GET", f"/images/{image}/json")
+        total += answer.json()["Size"] if answer.ok else 0
+    if total > gate.policy.limits.image_bytes:
+        raise Refused("limits.image_bytes", f"the build's images have {total} bytes, and may have no more")
+
+
+async def capped(gate: Gate, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same; raises TooLarge at more bytes than images of a build may have."""
+    most, count = gate.policy.limits.image_bytes, 0
+    async for piece in body:
+        count += len(piece)
+        if count > most:
+            raise TooLarge(f"the image is over {most} bytes, the most that a build's images may have")
+        yield piece
+
+
+@asynccontextmanager
+async def received(gate: Gate, pieces: AsyncIterator[bytes]) -> AsyncIterator[archives.Archive]:
+    """An archive of images that comes in pieces, whole and checked. Raises InvalidRequest, Refused, TooLarge."""
+    await see_room(gate)
+    with _scratch(gate) as sent, _scratch(gate) as unpacked:
+        async for piece in capped(gate, pieces):
+            await in_thread(sent.write, piece)
+        yield await in_thread(archives.Archive, sent, unpacked, gate.policy.limits.image_bytes)
+
+
+async def load(gate: Gate, archive: archives.Archive) -> list[str]:
+    """Make all of its images the build's own; returns their ids. Raises InvalidRequest, EngineError."""
+    with _scratch(gate) as rebuilt, ExitStack() as stack:
+        anchors = [stack.enter_context(anchored(gate)) for _ in archive.tags]
+        await in_thread(archive.write, anchors, rebuilt)
+        answer = await _load(gate, rebuilt)
+        images = [await _take(gate, anchor) for anchor in anchors]
+    loaded = [each for each in images if each is not None]
+    if len(loaded) < len(images):
+        raise InvalidRequest(f"the engine did not load all of it: {answer[-500:].decode('utf-8', 'replace')}")
+    return loaded
+
+
+async def _load(gate: Gate, archive: IO[bytes]) -> bytes:
+    async def pieces() -> AsyncIterator[bytes]:
+        await in_thread(archive.seek, 0)
+        while piece := await in_thread(archive.read, CHUNK):
+            yield piece
+
+    kind = {"Content-Type": "application/x-tar"}
+    async with gate.upstream.request("POST", "/images/load", {"quiet": "1"}, stream=pieces(), headers=kind) as reply:
+        return (await reply.whole()).content
+
+
+async def _take(gate: Gate, anchor: str) -> str | None:
+    image = await gate.upstream.ask("GET", f"/images/{anchor}/json")
+    if not image.ok:
+        return None
+    image_id = str(image.json()["Id"])
+    await own(gate, image_id, anchor)
+    return image_id
+
+
+def _scratch(gate: Gate) -> IO[bytes]:
+    """A file that goes when it is closed, beside the journal: where there is room, and nobody else looks."""
+    return TemporaryFile(dir=gate.journal.folder)

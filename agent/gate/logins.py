@@ -1,0 +1,56 @@
+"""Logins for registries, rebuilt: clients send one with each request that needs it (Docker API, "Authentication")."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import TYPE_CHECKING, Any
+
+from agent.errors import InvalidRequest
+from agent.gate import strict_json
+
+if TYPE_CHECKING:
+    from agent.gate.exchange import Exchange
+
+_KNOWN = {"username", "password", "email", "serveraddress", "identitytoken", "registrytoken"}
+_ONE, _MANY = "X-Registry-Auth", "X-Registry-Config"
+
+
+def one(exchange: Exchange, *, needed: bool = False) -> dict[str, str]:
+    """The header with the caller's login for the registry of a pull or push. Raises InvalidRequest."""
+    login = _decoded(exchange, _ONE)
+    if login is None:
+        return _encoded(_ONE, {}) if needed else {}
+    return _encoded(_ONE, _checked(_ONE, login))
+
+
+def by_registry(exchange: Exchange) -> dict[str, str]:
+    """The header with the caller's logins for the registries that a build may pull from. Raises InvalidRequest."""
+    logins = _decoded(exchange, _MANY)
+    if logins is None:
+        return {}
+    if not isinstance(logins, dict):
+        raise InvalidRequest(f"{_MANY} is no table of logins")
+    return _encoded(_MANY, {registry: _checked(_MANY, each) for registry, each in logins.items()})
+
+
+def _decoded(exchange: Exchange, header: str) -> Any:
+    text = exchange.request.headers.get(header.lower(), "")
+    if not text:
+        return None
+    try:
+        return strict_json.parse(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)) or b"{}")
+    except (binascii.Error, ValueError) as error:
+        raise InvalidRequest(f"{header} is not base64 of JSON") from error
+
+
+def _checked(header: str, login: Any) -> dict[str, str]:
+    known = isinstance(login, dict) and not set(login) - _KNOWN
+    if not known or not all(isinstance(each, str) for each in login.values()):
+        raise InvalidRequest(f"{header} is no login")
+    return dict(login)
+
+
+def _encoded(header: str, content: dict[str, Any]) -> dict[str, str]:
+    return {header: base64.urlsafe_b64encode(json.dumps(content).encode()).decode()}
