@@ -33,7 +33,9 @@ class Builder:
 
     def __init__(self, daemon: Upstream) -> None:
         self._daemon = daemon
-        self._images: dict[str, str | None] = {}  # by their ids there: ids on the engine, None for one that was refused
+        self._images: dict[
+            str, str | None
+        ] = {}  # by their ids there: ids on the engine, None for what is not the build's
         self._tags: dict[str, str] = {}  # by name: ids there, as they were last seen
         self._begun = False
         self._building = 0  # requests under way that may end with an image
@@ -45,7 +47,7 @@ class Builder:
         """The daemon, for a request that may build. Raises EngineError."""
         async with self._lock:
             if not self._begun:
-                await self._empty()
+                await self._begin(gate)
             await self._bring(gate)
             await self._give(gate)
         self._building += 1
@@ -80,10 +82,15 @@ class Builder:
                 await _named(gate, name, there)
         self._tags = tags
 
-    async def _empty(self) -> None:
-        """Begin without images: what is there was there before this gate, and the cache of steps is no image."""
-        for image in await self._listed():
-            (await self._daemon.ask("DELETE", f"/images/{image['Id']}", {"force": "1"})).done()
+    async def _begin(self, gate: Gate) -> None:
+        """Begin with those images that the build has; others are of builds before. The cache of steps is no image."""
+        kept = {*(await _known(gate)).values(), *gate.journal.all("image")}
+        for image in [each["Id"] for each in await self._listed()]:
+            if image in kept:
+                self._images[image] = image
+            else:
+                await self._drop(image)
+        self._tags = _tags(await self._listed())
         self._begun = True
 
     async def _give(self, gate: Gate) -> None:
@@ -91,14 +98,19 @@ class Builder:
         known = await _known(gate)
         kept = {*known.values(), *gate.journal.all("image")}
         for image in [each for each, there in self._images.items() if there not in kept]:
-            await self._daemon.ask("DELETE", f"/images/{image}", {"force": "1"})
-            del self._images[image]
+            await self._drop(image)
         for name in self._tags.keys() - known.keys():
             await self._daemon.ask("DELETE", f"/images/{name}")
         for name, image in known.items():
             if self._images.get(self._tags.get(name, "")) != image:
                 await self._name(gate, name, image)
         self._tags = _tags(await self._listed())
+
+    async def _drop(self, image: str) -> None:
+        if (await self._daemon.ask("DELETE", f"/images/{image}", {"force": "1"})).status in {200, 404}:
+            self._images.pop(image, None)
+        else:  # another one was made from it, by the builder before BuildKit; it can go after that
+            self._images[image] = None
 
     async def _name(self, gate: Gate, name: str, image: str) -> None:
         """Have an image of the engine's there, by the name."""
