@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from agent import build_sockets
 from agent.docker_access import rights
-from agent.docker_access.daemon_body import Sidecar
+from agent.docker_access.daemons import Sidecar
 from agent.docker_access.relay import Relay
 from agent.engine import container_name
 from agent.errors import AgentError, EngineUnavailable

@@ -8,22 +8,16 @@ the same: see docs/docker-access.md.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agent import toolkit
-from agent.engine import LABEL_BUILD, LABEL_ROLE, LABEL_SERVICE
-
 if TYPE_CHECKING:
-    from agent.policy import Place
     from agent.settings.daemon import DaemonSettings
 
 ROLE = "docker"
 ROLE_CACHE = "docker-cache"
 LABEL_DOMAIN = "sibling.docker.domain"
-FOLDER = "daemons"  # of the data volume
 NAME = "docker.sock"
-_TARGET = "/run/sibling-docker"
+SOCKET = "/run/sibling-docker"  # the folder of its socket, for it
 _DATA = "/var/lib/docker"
 # Of a builder's steps, in the network namespace of the build, which later gets networks that the engine chooses. It
 # chooses none of these, which are for tests of network devices (RFC 2544).
@@ -58,61 +52,51 @@ fi
 for file in {_DATA}/containers/*/hostconfig.json; do
     [ ! -e "$file" ] || sed -i 's/"RestartPolicy":{{"Name":"[a-z-]*"/"RestartPolicy":{{"Name":"no"/' "$file"
 done
-rm -f {_TARGET}/{NAME}
+rm -f {SOCKET}/{NAME}
 printf %s "$SIBLING_DAEMON" >/run/daemon.json
 export DOCKER_ALLOW_IPV6_ON_IPV4_INTERFACE=1
 exec dockerd --config-file /run/daemon.json
 """
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Sidecar:
-    """Whose daemon it is, and what for."""
+def body(
+    image: str,
+    settings: DaemonSettings,
+    *,
+    builder: bool,
+    network: str,
+    labels: dict[str, str],
+    mounts: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """The body of `POST /containers/create`. `builder` tells that it builds images, and that this is all it is for.
 
-    build_id: str
-    container: str  # the build's own, by its name
-    domain: str  # whose builds may find what it leaves
-    builder: bool  # it builds images, and that is all that the build has of it
-
-    @property
-    def name(self) -> str:
-        """The name of its container."""
-        return daemon_name(self.container)
-
-
-def daemon_name(build_container: str) -> str:
-    """The name of the container of a build's daemon."""
-    return f"{build_container}-docker"
-
-
-def body(sidecar: Sidecar, cache: str | None, settings: DaemonSettings, place: Place, image: str) -> dict[str, Any]:
-    """The body of `POST /containers/create`. `cache` is the volume that it keeps its data in; else they go with it."""
-    mounts = [
-        _part(place, f"{FOLDER}/{sidecar.build_id}", _TARGET),
-        {"Type": "volume", "Target": _DATA, **({"Source": cache} if cache else {})},
-    ]
-    if not sidecar.builder:
-        mounts += [_part(place, f"workspaces/{sidecar.build_id}", toolkit.WORKSPACE)]
+    Among the mounts are those of the folder for its socket, at `SOCKET`, and of its `data`.
+    """
     return {
         "Image": image,
         "Entrypoint": ["sh", "-c", _SCRIPT],
         "Cmd": [],
         "User": "0:0",
         "WorkingDir": "/",
-        "Env": [f"SIBLING_DAEMON={json.dumps(_config(sidecar, settings))}"],
-        "Labels": {LABEL_SERVICE: place.service_id, LABEL_BUILD: sidecar.build_id, LABEL_ROLE: ROLE},
+        "Env": [f"SIBLING_DAEMON={json.dumps(_config(settings, builder=builder))}"],
+        "Labels": labels,
         "HostConfig": {
-            "NetworkMode": f"container:{sidecar.container}",
+            "NetworkMode": network,
             "Init": True,
-            "Memory": min(settings.memory, place.memory),
-            "MemorySwap": min(settings.memory, place.memory),
-            "NanoCpus": int(min(settings.cpus, place.cpus) * 1e9),
+            "Memory": settings.memory,
+            "MemorySwap": settings.memory,
+            "NanoCpus": int(settings.cpus * 1e9),
             "PidsLimit": settings.pids,
             "LogConfig": {"Type": "json-file", "Config": {"max-size": "8m", "max-file": "1"}},
             "Mounts": mounts,
             **_rights(settings),
         },
     }
+
+
+def data(cache: str | None) -> dict[str, Any]:
+    """The mount of what it keeps: a volume of that name, or one that goes with it."""
+    return {"Type": "volume", "Target": _DATA, **({"Source": cache} if cache else {})}
 
 
 def _rights(settings: DaemonSettings) -> dict[str, Any]:
@@ -126,24 +110,19 @@ def _rights(settings: DaemonSettings) -> dict[str, Any]:
     }
 
 
-def _config(sidecar: Sidecar, settings: DaemonSettings) -> dict[str, Any]:
+def _config(settings: DaemonSettings, *, builder: bool) -> dict[str, Any]:
     """The daemon's own daemon.json (docs.docker.com, dockerd, "Daemon configuration file")."""
-    builder: dict[str, Any] = {"gc": {"enabled": True, "defaultKeepStorage": f"{settings.cache_size // 2}B"}}
+    building: dict[str, Any] = {"gc": {"enabled": True, "defaultKeepStorage": f"{settings.cache_size // 2}B"}}
     network = {}
-    if sidecar.builder:
-        builder["entitlements"] = {"network-host": False, "security-insecure": False}
+    if builder:
+        building["entitlements"] = {"network-host": False, "security-insecure": False}
         network = {"bip": _BUILDER_NETWORK}
     return {
-        "hosts": [f"unix://{_TARGET}/{NAME}"],
+        "hosts": [f"unix://{SOCKET}/{NAME}"],
         "group": "root",
         "data-root": _DATA,
         "shutdown-timeout": 1,
-        "builder": builder,
+        "builder": building,
         **network,
         **({"registry-mirrors": [settings.mirror]} if settings.mirror else {}),
     }
-
-
-def _part(place: Place, subpath: str, target: str) -> dict[str, Any]:
-    options = {"NoCopy": True, "Subpath": subpath}
-    return {"Type": "volume", "Source": place.volume, "Target": target, "VolumeOptions": options}

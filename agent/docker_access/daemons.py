@@ -11,36 +11,49 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
-import stat
 import time
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from agent import references
+from agent import references, toolkit
 from agent.docker_access import daemon_body, rights
-from agent.engine import LABEL_ROLE, LABEL_SERVICE
-from agent.errors import AgentError, EngineError, EngineUnavailable
+from agent.docker_access.daemon_start import connected, start
+from agent.engine import LABEL_BUILD, LABEL_ROLE, LABEL_SERVICE
 from agent.files import tree
-from agent.gate.upstream import Upstream, connect
 from agent.threads import in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
-    from agent.docker_access.daemon_body import Sidecar
     from agent.engine import Engine, MountPoint
-    from agent.gate.upstream import Connection
+    from agent.gate.upstream import Connection, Upstream
     from agent.policy import Place
     from agent.registries import Registries
     from agent.settings.daemon import DaemonSettings
 
 _STOP_GRACE = 5.0  # seconds, in which it lets go of its data whole
-_PAUSE = 0.05
-_LAST_WORDS = 1000  # bytes of its log that are shown if it does not start
+FOLDER = "daemons"  # of the data volume
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sidecar:
+    """Whose daemon it is, and what for."""
+
+    build_id: str
+    container: str  # the build's own, by its name
+    domain: str  # whose builds may find what it leaves
+    builder: bool  # it builds images, and that is all that the build has of it
+
+    @property
+    def name(self) -> str:
+        """The name of its container."""
+        return daemon_name(self.container)
+
+
+def daemon_name(build_container: str) -> str:
+    """The name of the container of a build's daemon."""
+    return f"{build_container}-docker"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +81,11 @@ class Daemons:
 
     async def connect(self, sidecar: Sidecar, note: Callable[[str], None]) -> Connection:
         """A connection to a build's daemon; the first one starts it. Raises AgentError."""
-        start = self._starts.get(sidecar.build_id)
-        if start is None or (start.done() and (start.cancelled() or start.exception() is not None)):
-            start = self._starts[sidecar.build_id] = asyncio.create_task(self._start(sidecar, note))
-        await asyncio.shield(start)
-        return await self._connected(sidecar.build_id)
+        begun = self._starts.get(sidecar.build_id)
+        if begun is None or (begun.done() and (begun.cancelled() or begun.exception() is not None)):
+            begun = self._starts[sidecar.build_id] = asyncio.create_task(self._start(sidecar, note))
+        await asyncio.shield(begun)
+        return await connected(tree.child(self.folder, sidecar.build_id), sidecar.build_id)
 
     def ends(self, build_id: str) -> None:
         """It is about to be stopped: who wants its cache had better wait for it."""
@@ -82,10 +95,10 @@ class Daemons:
     async def stop(self, build_id: str, container: str) -> None:
         """End it, and keep its data if they are not too large. Does nothing if there is none. Raises AgentError."""
         self.ends(build_id)
-        if (start := self._starts.pop(build_id, None)) is not None:
-            start.cancel()
-            await asyncio.gather(start, return_exceptions=True)
-        name = daemon_body.daemon_name(container)
+        if (begun := self._starts.pop(build_id, None)) is not None:
+            begun.cancel()
+            await asyncio.gather(begun, return_exceptions=True)
+        name = daemon_name(container)
         caches = [each.source for each in await self._mounts(name) if each.source.startswith(_cache_prefix(self.place))]
         try:
             await self.engine.stop(name, _STOP_GRACE)
@@ -116,14 +129,7 @@ class Daemons:
         await in_thread(folder.mkdir, mode=0o700, exist_ok=True)
         image = await self._image(self.settings.image, note)
         cache = await self._create(sidecar, image)
-        try:
-            await self.engine.start(sidecar.name)
-            daemon = Upstream(partial(self._connected, sidecar.build_id))
-            await self._answering(daemon, sidecar, began)
-            await _begin_anew(daemon)
-        except BaseException:
-            await self.engine.remove(sidecar.name)  # else the next try would take it for one that is ready
-            raise
+        await start(self.upstream, sidecar.name, folder, sidecar.build_id, self.settings.start_timeout)
         where = "an empty volume" if cache is None else f"its volume {cache}"
         note(f"a Docker daemon of this build's own is ready after {time.monotonic() - began:.1f} s, on {where}")
 
@@ -140,9 +146,23 @@ class Daemons:
             cache = await self._free_cache(sidecar)
             if cache is not None:
                 self._caches[sidecar.build_id] = cache
-            body = daemon_body.body(sidecar, cache, self.settings, self.place, image)
+            body = daemon_body.body(image, self._within_place(), **self._parts(sidecar, cache))
             (await self.upstream.ask("POST", "/containers/create", {"name": sidecar.name}, body)).done()
         return cache
+
+    def _within_place(self) -> DaemonSettings:
+        settings, place = self.settings, self.place
+        most = {"memory": min(settings.memory, place.memory), "cpus": min(settings.cpus, place.cpus)}
+        return settings.model_copy(update=most)
+
+    def _parts(self, sidecar: Sidecar, cache: str | None) -> dict[str, Any]:
+        """What its container is made of besides: see `daemon_body.body`."""
+        mounts = [_part(self.place, f"{FOLDER}/{sidecar.build_id}", daemon_body.SOCKET), daemon_body.data(cache)]
+        if not sidecar.builder:
+            mounts += [_part(self.place, f"workspaces/{sidecar.build_id}", toolkit.WORKSPACE)]
+        labels = {LABEL_SERVICE: self.place.service_id, LABEL_BUILD: sidecar.build_id, LABEL_ROLE: daemon_body.ROLE}
+        network = f"container:{sidecar.container}"
+        return {"builder": sidecar.builder, "network": network, "labels": labels, "mounts": mounts}
 
     async def _free_cache(self, sidecar: Sidecar) -> str | None:
         """A volume that is free. One that a build has had the whole daemon of is not used for builders."""
@@ -177,25 +197,6 @@ class Daemons:
             return []
         return [*await self.engine.mounts(name)]
 
-    async def _answering(self, daemon: Upstream, sidecar: Sidecar, began: float) -> None:
-        """Wait until it answers."""
-        while True:
-            with suppress(EngineUnavailable):
-                if (await daemon.ask("GET", "/_ping")).ok:
-                    return
-            there = await self.engine.container(sidecar.name)
-            late = time.monotonic() - began > self.settings.start_timeout
-            if there is None or there.state != "running" or late:
-                why = f"does not answer after {self.settings.start_timeout:g} s" if late else "ended at once"
-                words = await self._last_words(sidecar.name)
-                raise EngineError(f"the Docker daemon of build {sidecar.build_id} {why}; its last words: {words}")
-            await asyncio.sleep(_PAUSE)
-
-    async def _last_words(self, name: str) -> str:
-        query = {"stdout": "1", "stderr": "1", "tail": "20"}
-        answer = await self.upstream.ask("GET", f"/containers/{name}/logs", query)
-        return answer.content[-_LAST_WORDS:].decode("utf-8", "replace").strip() or "none"
-
     async def _see_size(self, cache: str) -> None:
         """Remove it if it is too large: what the daemon itself says of that cannot be trusted."""
         found = (await self.upstream.ask("GET", "/system/df", {"type": "volume"})).done().json()
@@ -203,40 +204,11 @@ class Daemons:
         if sizes.get(cache, 0) > self.settings.cache_size:
             await self.upstream.ask("DELETE", f"/volumes/{cache}")
 
-    async def _connected(self, build_id: str) -> Connection:
-        with self._socket(build_id) as path:
-            try:
-                return await connect(path)
-            except EngineUnavailable as error:
-                raise EngineUnavailable(f"the Docker daemon of build {build_id} is gone: {error}") from error
 
-    @contextmanager
-    def _socket(self, build_id: str) -> Iterator[str]:
-        """A path of its socket that leads nowhere else.
-
-        Whoever has the daemon is root in its container, and can put there what he likes: a link to the host's own
-        socket. So can what an earlier build left on the volume, such as a plugin, before we have asked anything.
-        """
-        try:
-            with tree.opened(tree.child(self.folder, build_id)) as folder:
-                socket = os.open(daemon_body.NAME, os.O_PATH | os.O_NOFOLLOW, dir_fd=folder)
-        except OSError as error:
-            raise EngineUnavailable(f"the Docker daemon of build {build_id} is gone: {error.strerror}") from error
-        try:
-            if not stat.S_ISSOCK(os.fstat(socket).st_mode):
-                raise AgentError(f"the socket of the Docker daemon of build {build_id} is none any more")
-            yield f"/proc/self/fd/{socket}"
-        finally:
-            os.close(socket)
+def _part(place: Place, subpath: str, target: str) -> dict[str, Any]:
+    options = {"NoCopy": True, "Subpath": subpath}
+    return {"Type": "volume", "Source": place.volume, "Target": target, "VolumeOptions": options}
 
 
 def _cache_prefix(place: Place) -> str:
     return f"sibling-docker-{place.service_id[:12]}-"
-
-
-async def _begin_anew(daemon: Upstream) -> None:
-    """Remove what an earlier build left there, but images and build cache."""
-    for container in (await daemon.ask("GET", "/containers/json", {"all": "1"})).done().json():
-        await daemon.ask("DELETE", f"/containers/{container['Id']}", {"force": "1", "v": "1"})
-    await daemon.ask("POST", "/volumes/prune", {"filters": '{"all": ["true"]}'})
-    await daemon.ask("POST", "/networks/prune")

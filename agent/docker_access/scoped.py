@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from agent import build_sockets, grants, toolkit
 from agent.docker_access import rights
-from agent.docker_access.daemon_body import Sidecar
+from agent.docker_access.daemons import Sidecar
 from agent.errors import Rejected
 from agent.gate.builder import Builder
 from agent.gate.gate import Gate

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from pathlib import Path
 
-Kind = Literal["container", "network", "volume", "image", "tag", "intent", "workspace"]
-KINDS: tuple[Kind, ...] = ("container", "network", "volume", "image", "tag", "intent", "workspace")
+Kind = Literal["container", "network", "volume", "image", "tag", "intent", "workspace", "builder"]
+KINDS: tuple[Kind, ...] = ("container", "network", "volume", "image", "tag", "intent", "workspace", "builder")
 
 
 class Journal:

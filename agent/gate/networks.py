@@ -35,9 +35,11 @@ async def _found(gate: Gate, asked: dict[str, list[str]]) -> list[dict[str, Any]
 
 
 async def inspected(gate: Gate, exchange: Exchange, name: str) -> None:
-    """GET /networks/NAME."""
+    """GET /networks/NAME, with the build's containers alone."""
     only(exchange, "verbose", "scope")
-    await exchange.answer(200, shown.network(await gate.own_network(name), gate.shown_as))
+    found = shown.network(await gate.own_network(name), gate.shown_as)
+    own = {each: end for each, end in (found.get("Containers") or {}).items() if gate.journal.has("container", each)}
+    await exchange.answer(200, {**found, "Containers": own})
 
 
 async def created(gate: Gate, exchange: Exchange) -> None:

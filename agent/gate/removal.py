@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from agent.gate.upstream import Upstream
 
 LABEL_INTENT = "sibling.gate.intent"
-_ROUNDS, _PAUSE = 5, 0.5  # seconds
+_ROUNDS, _PAUSE, _STOP_GRACE = 5, 0.5, 5  # the last two in seconds
 # In this order: a network or a volume that a container has cannot go.
 _PATHS: dict[Kind, tuple[str, dict[str, str]]] = {
+    "builder": ("/containers", {"force": "1", "v": "1"}),
     "container": ("/containers", {"force": "1", "v": "1"}),
     "network": ("/networks", {}),
     "volume": ("/volumes", {"force": "1"}),
@@ -72,6 +73,8 @@ async def _remove_things(upstream: Upstream, journal: Journal) -> list[str]:
     left = []
     for kind, (path, query) in _PATHS.items():
         for name in journal.all(kind):
+            if kind == "builder":  # it lets go of its data whole
+                await upstream.ask("POST", f"{path}/{name}/stop", {"t": str(_STOP_GRACE)})
             answer = await upstream.ask("DELETE", f"{path}/{name}", query)
             if answer.ok or answer.status == 404:
                 journal.remove(kind, name)

@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING
 from pydantic import Field, ValidationError
 
 from agent.errors import InvalidSettings
+from agent.files import tree
+from agent.gate.builder import Builder
 from agent.gate.gate import Gate
 from agent.gate.journal import Journal
+from agent.gate.own_builder import BuilderPolicy, OwnBuilder
 from agent.gate.policy import GatePolicy, Workspace
 from agent.gate.upstream import Upstream
 from agent.threads import in_thread
@@ -32,6 +35,7 @@ class _File(GatePolicy):
     """A policy file: TOML. `workspace` is `IN-BUILD-PATH:HOST-PATH` or `IN-BUILD-PATH:VOLUME`, or there is none."""
 
     workspace: str | None = None
+    builder: BuilderPolicy | None = None
     socket_mode: str = Field("0600", pattern=_MODE)
 
 
@@ -56,6 +60,10 @@ async def serve(
         socket={"Type": "bind", "Source": str(await in_thread(Path(socket).resolve))},
         refused=lambda refusal: note(str(refusal)),
     )
+    builder_folder = await in_thread(Path(socket).with_name(f"{socket.name}.builder").absolute)
+    if policy.builder is not None:
+        own = OwnBuilder(gate=gate, policy=policy.builder, folder=builder_folder, note=note)
+        gate.builder = Builder(Upstream(own.connect))
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
@@ -72,6 +80,7 @@ async def serve(
     finally:
         await gate.close()
         await in_thread(socket.unlink, missing_ok=True)
+        await in_thread(tree.remove, builder_folder)
 
 
 def _read(file: Path) -> _File:
@@ -90,8 +99,10 @@ def _read(file: Path) -> _File:
 async def _of_host(policy: _File, upstream: Upstream) -> _File:
     """The same with no more CPUs than the host has, which the engine would refuse. Raises EngineError."""
     there = (await upstream.ask("GET", "/info")).done().json()["NCPU"]
-    limits = policy.limits.model_copy(update={"cpus": min(policy.limits.cpus, there)})
-    return policy.model_copy(update={"limits": limits})
+    limits, builder = policy.limits, policy.builder
+    limits = limits.model_copy(update={"cpus": min(limits.cpus, there)})
+    builder = builder and builder.model_copy(update={"cpus": min(builder.cpus, there)})
+    return policy.model_copy(update={"limits": limits, "builder": builder})
 
 
 async def _workspace(gate: Gate, text: str) -> tuple[Workspace, Path | None]:

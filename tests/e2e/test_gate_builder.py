@@ -1,0 +1,112 @@
+"""The builder of `sibling gate`, on a real engine: what it builds, that the build does not see it, and that it goes."""
+
+import json
+import subprocess
+
+import pytest
+
+from tests.e2e.gate_process import POLICY, GateProcess
+from tests.e2e.harness import BUSYBOX, until
+
+pytestmark = pytest.mark.engine
+DIND = "sibling-test/dind:1"
+CACHE = "sibling-test-gate-cache"
+BUILDER = f"""\
+{POLICY.replace("sibling-test/*", BUSYBOX)}
+[builder]
+image = "{{image}}"
+cache = "{CACHE}"
+memory = "1g"
+"""
+DOCKERFILE = f"FROM {BUSYBOX}\nRUN echo built >/built\n"
+
+
+@pytest.fixture
+def gate_with(docker_host):
+    """Makes gates of the test's own, with a builder of the image."""
+    made = []
+
+    def make(build, image=DIND):
+        made.append(GateProcess(docker_host, build, BUILDER.replace("{image}", image)).start())
+        return made[-1]
+
+    yield make
+    for gate in made:
+        gate.destroy()
+        assert not builders(gate)
+        assert not gate.socket.with_name("docker.sock.builder").exists()
+    if made:
+        until(lambda: removed(made[0]), 20, "the removal of the cache")
+
+
+def removed(gate):
+    return subprocess.run(["docker", "volume", "rm", "-f", CACHE], check=False, capture_output=True).returncode == 0
+
+
+def builders(gate):
+    shown = ["docker", "ps", "-aq", "--no-trunc", "--filter", f"label=sibling.gate.builder={gate.build}"]
+    return subprocess.run(shown, check=True, capture_output=True, text=True).stdout.split()
+
+
+def build(gate, *options):
+    words = ["docker", "--host", f"unix://{gate.socket}", "build", "--progress", "plain", *options, "-"]
+    done = subprocess.run(words, input=DOCKERFILE, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def test_what_it_builds_runs_and_the_next_gate_finds_the_cache(gate_with):
+    gate = gate_with("build-one")
+    assert "CACHED" not in build(gate, "-t", "app:1")
+    assert gate.client.containers.run("app:1", ["cat", "/built"], remove=True) == b"built\n"
+    gate.assert_promises_kept()
+    assert gate.stop() == 0
+    again = gate_with("build-two")
+    assert "CACHED" in build(again, "-t", "app:1")
+
+
+def test_the_build_does_not_see_it(gate_with):
+    gate = gate_with("build-unseen")
+    build(gate, "-t", "app:1")
+    (builder,) = builders(gate)
+    for name in (builder, builder[:12], "sibling-gate-build-unseen-builder"):
+        assert gate.ask("GET", f"/containers/{name}/json")[0] == 404
+        assert gate.ask("POST", f"/containers/{name}/exec", {"Cmd": ["true"]})[0] == 404
+        assert gate.ask("DELETE", f"/containers/{name}?force=1")[0] == 404
+        assert gate.create(HostConfig={"VolumesFrom": [name]})[0] in (403, 404)
+        assert gate.create(HostConfig={"NetworkMode": f"container:{name}"})[0] in (403, 404)
+    for path in ("/containers/json?all=1", "/networks", "/volumes", "/system/df", "/info", "/images/json"):
+        shown = json.dumps(gate.ask("GET", path)[1])
+        assert builder not in shown, path
+        assert "builder" not in shown, path
+        assert CACHE not in shown, path
+    assert gate.ask("GET", f"/volumes/{CACHE}")[0] == 404
+    network = json.dumps(gate.ask("GET", "/networks/bridge")[1])
+    assert builder not in network
+
+
+def test_it_goes_after_a_kill_as_well(gate_with):
+    gate = gate_with("build-killed")
+    build(gate, "-t", "app:1")
+    gate.kill()
+    assert builders(gate)
+    gate.start()
+    assert not builders(gate)
+    build(gate, "-t", "app:1")
+
+
+def test_two_gates_do_not_hold_one_cache(gate_with):
+    one, two = gate_with("build-first"), gate_with("build-second")
+    build(one)
+    build(two)
+    assert "is held by another builder" in two.log.read_text()
+
+
+def test_a_builder_that_cannot_start_is_told(gate_with):
+    gate = gate_with("build-none", image=BUSYBOX)
+    status, answer = gate.ask("POST", "/build", b"")
+    assert status == 500
+    assert "ended at once; its last words:" in answer["message"]
+    assert not builders(gate)
+    missing = gate_with("build-missing", image="sibling-test/nothing:1")
+    assert "is not on the engine" in missing.ask("POST", "/build", b"")[1]["message"]
