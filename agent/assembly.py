@@ -22,6 +22,7 @@ from agent.changes import Changes
 from agent.command_work import Commands
 from agent.docker_access.access import DockerAccess
 from agent.docker_access.daemons import Daemons
+from agent.docker_access.mirror import Mirror
 from agent.docker_access.scoped import Gates
 from agent.engine import LABEL_ROLE, LABEL_SERVICE
 from agent.engine_watch import EngineWatch
@@ -172,6 +173,7 @@ def _wire(
         settings=settings.daemon,
         place=place,
         folder=data_dir / "daemons",
+        mirror=Mirror(upstream=upstream, settings=settings.daemon, place=place),
     )
     access = DockerAccess(
         engine=engine,

@@ -5,4 +5,5 @@ rights    who may have which level; asked when the build first connects, since a
 scoped    a gate (`agent.gate`) for one build of the service
 relay     a whole daemon's socket, byte for byte: the host's own, or the build's own
 daemons   a daemon for one build, in a container beside it (daemon_body: what that is made of; daemon_start)
+mirror    a pull-through cache for those
 """

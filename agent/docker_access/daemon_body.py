@@ -124,5 +124,13 @@ def _config(settings: DaemonSettings, *, builder: bool) -> dict[str, Any]:
         "shutdown-timeout": 1,
         "builder": building,
         **network,
-        **({"registry-mirrors": [settings.mirror]} if settings.mirror else {}),
+        **_mirrored(settings.mirror),
     }
+
+
+def _mirrored(mirror: str | None) -> dict[str, Any]:
+    if mirror is None:
+        return {}
+    # What the mirror's URL says is enough for a pull; BuildKit speaks https unless it is told this, too.
+    scheme, _, host = mirror.rstrip("/").partition("://")
+    return {"registry-mirrors": [mirror], **({"insecure-registries": [host]} if scheme == "http" else {})}

@@ -19,6 +19,7 @@ from agent import references, toolkit
 from agent.docker_access import daemon_body, rights
 from agent.docker_access.daemon_start import connected, start
 from agent.engine import LABEL_BUILD, LABEL_ROLE, LABEL_SERVICE
+from agent.errors import EngineError
 from agent.files import tree
 from agent.threads import in_thread
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from pathlib import Path
 
+    from agent.docker_access.mirror import Mirror
     from agent.engine import Engine, MountPoint
     from agent.gate.upstream import Connection, Upstream
     from agent.policy import Place
@@ -66,6 +68,7 @@ class Daemons:
     settings: DaemonSettings
     place: Place
     folder: Path
+    mirror: Mirror
     _starts: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _choosing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _caches: dict[str, str] = field(default_factory=dict)  # by build
@@ -128,7 +131,8 @@ class Daemons:
         folder = tree.child(self.folder, sidecar.build_id)
         await in_thread(folder.mkdir, mode=0o700, exist_ok=True)
         image = await self._image(self.settings.image, note)
-        cache = await self._create(sidecar, image)
+        mirror = await self._mirror(note)
+        cache = await self._create(sidecar, image, mirror)
         await start(self.upstream, sidecar.name, folder, sidecar.build_id, self.settings.start_timeout)
         where = "an empty volume" if cache is None else f"its volume {cache}"
         note(f"a Docker daemon of this build's own is ready after {time.monotonic() - began:.1f} s, on {where}")
@@ -139,21 +143,30 @@ class Daemons:
             await self.engine.pull(str(reference), note, await self.registries.login(reference.domain))
         return str(reference)
 
-    async def _create(self, sidecar: Sidecar, image: str) -> str | None:
+    async def _mirror(self, note: Callable[[str], None]) -> str | None:
+        try:
+            if self.settings.mirror_image is not None:
+                await self._image(self.settings.mirror_image, note)
+            return await self.mirror.url()
+        except EngineError as error:  # what it has can be had without it
+            note(f"images come straight from their registries: {error}")
+            return None
+
+    async def _create(self, sidecar: Sidecar, image: str, mirror: str | None) -> str | None:
         """Create its container on a volume that no other has: choosing and taking it are one step."""
         await self._ended(sidecar)
         async with self._choosing:
             cache = await self._free_cache(sidecar)
             if cache is not None:
                 self._caches[sidecar.build_id] = cache
-            body = daemon_body.body(image, self._within_place(), **self._parts(sidecar, cache))
+            body = daemon_body.body(image, self._within_place(mirror), **self._parts(sidecar, cache))
             (await self.upstream.ask("POST", "/containers/create", {"name": sidecar.name}, body)).done()
         return cache
 
-    def _within_place(self) -> DaemonSettings:
+    def _within_place(self, mirror: str | None) -> DaemonSettings:
         settings, place = self.settings, self.place
         most = {"memory": min(settings.memory, place.memory), "cpus": min(settings.cpus, place.cpus)}
-        return settings.model_copy(update=most)
+        return settings.model_copy(update={**most, "mirror": mirror})
 
     def _parts(self, sidecar: Sidecar, cache: str | None) -> dict[str, Any]:
         """What its container is made of besides: see `daemon_body.body`."""

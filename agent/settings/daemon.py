@@ -32,6 +32,15 @@ class DaemonSettings(Section):
         json_schema_extra={"allowed": "an http or https URL without a path"},
         description="Registry that daemons ask for images of docker.io first, such as a pull-through cache.",
     )
+    mirror_image: Annotated[Text, Field(max_length=512)] | None = Field(
+        None,
+        json_schema_extra={"allowed": "an image of a registry, such as `registry:2`"},
+        description="Image of a pull-through cache that the service runs for daemons; "
+        "it asks `daemon.mirror`, or docker.io itself.",
+    )
+    mirror_port: int = Field(
+        5010, ge=1024, le=65535, description="Port of that cache, at the gateway of `engine.network`."
+    )
     volumes: int = Field(
         4, ge=0, le=100, description="Volumes with images and build cache that are kept for each folder of jobs."
     )

@@ -52,7 +52,7 @@ class Registry:
         host: str = "127.0.0.1",
     ) -> None:
         self.host = host
-        self.port = _free_port(host)
+        self.port = free_port(host)
         self.address = f"{host}:{self.port}"
         self.users = users
         self._folder = folder
@@ -202,6 +202,6 @@ def trusted(registry: str, certificate: Certificate):
                 each.rmdir()
 
 
-def _free_port(host: str) -> int:
+def free_port(host: str) -> int:
     with socket.create_server((host, 0)) as taken:
         return taken.getsockname()[1]

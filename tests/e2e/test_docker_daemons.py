@@ -1,14 +1,27 @@
 """A whole Docker daemon for one build (docker = "isolated"), on a real engine."""
 
+import secrets
 import subprocess
+from pathlib import Path
 
+import docker
 import pytest
 
 from tests.e2e.harness import BUSYBOX, until
+from tests.e2e.registry import Registry, free_port, program
 from tests.e2e.test_builds import tar_of
 
 pytestmark = pytest.mark.engine
 DIND = "sibling-test/dind:1"
+BUILD_ON_MIRRORED = (
+    "echo FROM mirrored:1 | docker build -q - && echo FROM mirrored:1 | DOCKER_BUILDKIT=0 docker build -q -"
+)
+REGISTRY = """\
+FROM sibling-test/debian:1
+COPY registry /usr/bin/
+COPY config.json /etc/
+ENTRYPOINT ["registry", "serve", "/etc/config.json"]
+"""
 LOAD = "docker load -q -i busybox.tar"
 GET = 'from urllib.request import *; print(urlopen("http://127.0.0.1:8080/index.html").read())'
 
@@ -157,6 +170,89 @@ def test_a_volume_that_grew_too_large_is_not_kept(service_with, clients, busybox
     assert ran["result"] == "SUCCESS", service.text(ran["id"])
     assert_nothing_left(service)
     assert caches(service) == []
+
+
+@pytest.fixture
+def network(docker_host):
+    """A network of the test's own, whose gateway is an address of the host's that builds reach."""
+    engine = docker.DockerClient(base_url=docker_host, version="1.45")
+    options = {"com.docker.network.bridge.enable_icc": "false"}
+    made = engine.networks.create(f"mirror-test-{secrets.token_hex(4)}", options=options)
+    yield engine.networks.get(made.id)
+    until(lambda: not engine.networks.get(made.id).containers, 30, "the end of its containers")
+    made.remove()
+    engine.close()
+
+
+@pytest.mark.parametrize(("level", "ask"), [("isolated", "docker pull -q mirrored:1"), ("scoped", BUILD_ON_MIRRORED)])
+def test_images_of_docker_io_come_through_the_mirror(service_with, clients, network, tmp_path, level, ask):
+    folder = tmp_path / "registry"
+    with Registry(folder) as registry:
+        name = registry.reference("library/mirrored")
+        subprocess.run(["docker", "tag", BUSYBOX, name], check=True)
+        subprocess.run(["docker", "push", "-q", name], check=True)
+        subprocess.run(["docker", "rmi", name], check=True)
+    with Registry(folder, host=network.attrs["IPAM"]["Config"][0]["Gateway"]) as mirror:
+        url = f"http://{mirror.address}"
+        service = service_with(daemon__image=DIND, daemon__mirror=url, engine__network=network.name)
+        ran = service.run(image=clients, docker=level, commands=[ask])
+        assert ran["result"] == "SUCCESS", service.text(ran["id"])
+        assert "/v2/library/mirrored/manifests/1" in mirror.logs
+        assert_nothing_left(service)
+        for volume in caches(service):
+            volume.remove()
+
+
+@pytest.fixture(scope="module")
+def registry_image(docker_host):
+    """An image like Docker's own `registry`."""
+    context = tar_of(
+        {
+            "registry": Path(program()).read_bytes(),
+            "config.json": b'{"version": 0.1, "storage": {"filesystem": {}}}',
+            "Dockerfile": REGISTRY.encode(),
+        }
+    )
+    build = ["docker", "build", "-q", "-t", "sibling-test/registry:1", "-"]
+    subprocess.run(build, input=context, check=True, stdout=subprocess.PIPE)
+    return "sibling-test/registry:1"
+
+
+def remove_mirror(service):
+    name = f"sibling-mirror-{(service.data / 'service-id').read_text()[:12]}"
+    service.docker.containers.get(name).remove(force=True)
+    service.docker.volumes.get(name).remove()
+
+
+def test_the_service_keeps_what_came_from_the_registry(service_with, clients, registry_image, tmp_path):
+    with Registry(tmp_path / "registry") as origin:
+        name = origin.reference("library/mirrored")
+        subprocess.run(["docker", "tag", BUSYBOX, name], check=True)
+        subprocess.run(["docker", "push", "-q", name], check=True)
+        subprocess.run(["docker", "rmi", name], check=True)
+        service = service_with(
+            daemon__image=DIND,
+            daemon__volumes="0",
+            daemon__mirror=f"http://{origin.address}",
+            daemon__mirror_image=registry_image,
+            daemon__mirror_port=str(free_port("127.0.0.1")),
+        )
+        pull = {"image": clients, "docker": "isolated", "commands": ["docker pull -q mirrored:1"]}
+        first = service.run(**pull)
+        assert first["result"] == "SUCCESS", service.text(first["id"])
+    again = service.run(**pull)
+    assert again["result"] == "SUCCESS", service.text(again["id"])
+    assert_nothing_left(service)
+    remove_mirror(service)
+
+
+def test_a_mirror_that_does_not_start_is_told_and_done_without(service_with, clients):
+    service = service_with(daemon__image=DIND, daemon__volumes="0", daemon__mirror_image=BUSYBOX)
+    ran = service.run(image=clients, docker="isolated", commands=["docker info -f '{{.RegistryConfig.Mirrors}}'"])
+    assert ran["result"] == "SUCCESS", service.text(ran["id"])
+    assert service.streams(ran["id"])["stdout"] == b"[]\n"
+    assert "images come straight from their registries: the registry mirror" in service.text(ran["id"]).decode()
+    remove_mirror(service)
 
 
 def test_a_service_without_an_image_for_daemons_says_so(service_with, clients):
