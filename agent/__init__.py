@@ -28,7 +28,7 @@ One build's way
     images/             image builds and pushes, which have no container of their own
     docker_access/      what of Docker the build can use, at /var/run/docker.sock
     build_sockets       the API inside of each build's container, under its own identity
-    preparation         workspace, source and image before it
+    preparation         workspace, source and image before it (pull)
     container_output    its output into the log, whatever happens to the connection
     reaper              what is there against what the store says; nothing of a finished build stays
     stop, changes, phases   asking a build to end; telling those who wait; how long each part took

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 from agent import references, toolkit, users
 from agent.errors import ImageUnavailable, InvalidRequest, NotFound, SourceFailed
 from agent.files import archive, git_source
+from agent.pull import pull
 from agent.requests import GIT_PASSWORD, BuildRequest, GitSource, UploadedSource
 from agent.threads import in_thread
 
@@ -128,33 +129,24 @@ class Preparation:
     async def _image(
         self, build: Build, reference: str, stop: Stop, phases: Phases, note: Callable[[str], None]
     ) -> Image:
-        pull = build.container.pull
+        wanted = build.container.pull
         private = references.parse(reference).domain == references.PRIVATE  # which no registry has
-        image = await self.engine.image(reference) if private or pull != "always" else None
+        image = await self.engine.image(reference) if private or wanted != "always" else None
         if image is not None:
             return image
         if private:
             raise ImageUnavailable(f"image {reference} is not kept any more (images.keep); build it again")
-        if pull == "never":
+        if wanted == "never":
             raise ImageUnavailable(f"image {reference} is not on the engine, and the build says never to pull it")
         stop.check()
         start = time.perf_counter()
         with phases("pull"):
-            await stop.or_else(self._pull(reference, note))
+            await stop.or_else(pull(self.engine, self.registries, reference, note))
         image = await self.engine.image(reference)
         if image is None:
             raise ImageUnavailable(f"image {reference} was pulled, but the engine does not have it")
         note(f"pulled {reference} in {time.perf_counter() - start:.1f} s")
         return image
-
-    async def _pull(self, reference: str, note: Callable[[str], None]) -> None:
-        """Pull it, from its registry's mirror if that has one; under a digest it is known by its own registry alone."""
-        parsed = references.parse(reference)
-        mirrored = None if parsed.digest else self.registries.mirrored(parsed)
-        source = references.parse(mirrored or reference)
-        await self.engine.pull(str(source), note, await self.registries.login(source.domain))
-        if mirrored is not None:
-            await self.engine.tag(str(source), reference)
 
     async def _user(self, name: str, container: str, image: Image) -> tuple[User | None, str]:
         key = (image.id, name)

@@ -21,6 +21,7 @@ from agent.docker_access.daemon_start import connected, start
 from agent.engine import LABEL_BUILD, LABEL_ROLE, LABEL_SERVICE
 from agent.errors import EngineError
 from agent.files import tree
+from agent.pull import pull
 from agent.threads import in_thread
 
 if TYPE_CHECKING:
@@ -138,10 +139,10 @@ class Daemons:
         note(f"a Docker daemon of this build's own is ready after {time.monotonic() - began:.1f} s, on {where}")
 
     async def _image(self, name: str, note: Callable[[str], None]) -> str:
-        reference = references.parse(name)
-        if await self.engine.image(str(reference)) is None:
-            await self.engine.pull(str(reference), note, await self.registries.login(reference.domain))
-        return str(reference)
+        reference = str(references.parse(name))
+        if await self.engine.image(reference) is None:
+            await pull(self.engine, self.registries, reference, note)
+        return reference
 
     async def _mirror(self, note: Callable[[str], None]) -> str | None:
         try:
