@@ -33,9 +33,8 @@ class Builder:
 
     def __init__(self, daemon: Upstream) -> None:
         self._daemon = daemon
-        self._images: dict[
-            str, str | None
-        ] = {}  # by their ids there: ids on the engine, None for what is not the build's
+        # By their ids there: ids on the engine, or None for what is not the build's.
+        self._images: dict[str, str | None] = {}
         self._tags: dict[str, str] = {}  # by name: ids there, as they were last seen
         self._begun = False
         self._building = 0  # requests under way that may end with an image

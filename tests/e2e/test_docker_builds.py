@@ -5,7 +5,7 @@ import pytest
 from tests.e2e.harness import BUSYBOX, ServiceProcess, until
 from tests.e2e.test_builds import tar_of
 from tests.e2e.test_docker_access import assert_nothing_of_docker_is_left
-from tests.e2e.test_docker_daemons import DIND, caches
+from tests.e2e.test_docker_daemons import DIND, assert_nothing_left, caches
 
 pytestmark = pytest.mark.engine
 DOCKERFILE = f"FROM {BUSYBOX}\nARG SAID=made\nRUN echo $SAID >/made\nCOPY file /file\nCMD cat /made /file\n"
@@ -44,7 +44,7 @@ def post(service, clients):
 
     yield post
     assert_nothing_of_docker_is_left(service)
-    assert not list((service.data / "daemons").iterdir())
+    assert_nothing_left(service)
     assert "fault in the gate" not in service.log.read_text()
 
 

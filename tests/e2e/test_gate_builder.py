@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -63,6 +64,14 @@ def test_what_it_builds_runs_and_the_next_gate_finds_the_cache(gate_with):
     assert gate.stop() == 0
     again = gate_with("build-two")
     assert "CACHED" in build(again, "-t", "app:1")
+
+
+def test_a_build_and_a_container_may_be_the_first_at_once(gate_with):
+    gate = gate_with("build-both")
+    with ThreadPoolExecutor() as both:
+        built, made = both.submit(build, gate, "-t", "app:1"), both.submit(gate.create)
+    assert "DONE" in built.result()
+    assert made.result()[0] == 201
 
 
 def test_the_build_does_not_see_it(gate_with):

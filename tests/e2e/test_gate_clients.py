@@ -233,7 +233,7 @@ def uses_of_docker_py(client, name):  # noqa: PLR0915 - a list
     yield "put", box.put_archive("/tmp", tar_of({"file": b"content"}))
     pieces, stat = box.get_archive("/tmp/file")
     yield "get", (len(b"".join(pieces)), stat["name"], stat["size"])
-    yield "top", [row[-1] for row in box.top()["Processes"]]
+    yield "top", box.top()["Processes"][0][-1]  # what was started detached may be there as well
     yield "stats", box.stats(stream=False)["name"]
     yield "diff", [each for each in box.diff() if each["Path"].startswith("/tmp")]
     made = client.api.exec_create(box.id, ["false"])
