@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from agent.gate.upstream import Upstream
 
 _UNTAGGED = "<none>:<none>"
+_MOST_LOCAL = 512 * 1024**2  # bytes
 _ID = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -36,6 +37,7 @@ class Builder:
         # By their ids there: ids on the engine, or None for what is not the build's.
         self._images: dict[str, str | None] = {}
         self._tags: dict[str, str] = {}  # by name: ids there, as they were last seen
+        self._local: set[str] = set()  # names of images that are given though the build did not ask for them
         self._begun = False
         self._building = 0  # requests under way that may end with an image
         self._stale = False  # some did since the last look
@@ -83,7 +85,8 @@ class Builder:
 
     async def _begin(self, gate: Gate) -> None:
         """Begin with those images that the build has; others are of builds before. The cache of steps is no image."""
-        kept = {*(await _known(gate)).values(), *gate.journal.all("image")}
+        self._local = await _without_registry(gate)
+        kept = {*(await _known(gate, self._local)).values(), *gate.journal.all("image")}
         for image in [each["Id"] for each in await self._listed()]:
             if image in kept:
                 self._images[image] = image
@@ -94,7 +97,7 @@ class Builder:
 
     async def _give(self, gate: Gate) -> None:
         """Let the images there be those that the build has, and the names those that it knows them by."""
-        known = await _known(gate)
+        known = await _known(gate, self._local)
         kept = {*known.values(), *gate.journal.all("image")}
         for image in [each for each, there in self._images.items() if there not in kept]:
             await self._drop(image)
@@ -131,15 +134,30 @@ def _tags(images: list[dict[str, Any]]) -> dict[str, str]:
     return {str(references.parse(name)): image for image, name in named}
 
 
-async def _known(gate: Gate) -> dict[str, str]:
+async def _without_registry(gate: Gate) -> set[str]:
+    """Names of images that policy covers and no registry has: the smallest, as all could be too much to copy."""
+    names: set[str] = set()
+    left = _MOST_LOCAL
+    found = (await gate.upstream.ask("GET", "/images/json")).done().json()
+    for image in sorted(found, key=lambda each: each["Size"]):
+        allowed = [str(references.parse(tag)) for tag in image["RepoTags"] or () if gate.own.allows(tag)]
+        if allowed and not image["RepoDigests"]:
+            left -= image["Size"]
+            if left < 0:
+                break
+            names.update(allowed)
+    return names
+
+
+async def _known(gate: Gate, local: set[str]) -> dict[str, str]:
     """The images that a Dockerfile of the build may begin with, besides those that the builder pulls, by name: ids.
 
-    The build's own go before those that are there for all: what policy names one by one, and what the build used and no
-    registry has.
+    The build's own go before those that are there for all: what policy names one by one, what is `local`, and what the
+    build used and no registry has.
     """
     known = {}
     listed = set(gate.policy.by_name())
-    for name in gate.own.used | listed:
+    for name in gate.own.used | listed | local:
         answer = await gate.upstream.ask("GET", f"/images/{name}/json")
         if answer.ok and (name in listed or not answer.json().get("RepoDigests")):
             known[name] = str(answer.json()["Id"])
