@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import tempfile
 import time
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,12 +28,18 @@ if TYPE_CHECKING:
     Work = Callable[[str], object]
 
 _SIZE = 500 * 1024**2
-_BOX = "bench-box"
-_POLICY = 'images = ["sibling-test/*"]\nworkspace = "/workspace:{workspace}"\n'
+_BOX, _IMAGE = "bench-box", "bench-image"
+_POLICY = """\
+images = ["sibling-test/busybox:1"]
+workspace = "/workspace:{workspace}"
+[builder]
+image = "sibling-test/dind:1"
+"""
+_DOCKERFILE = f"FROM {BUSYBOX}\nRUN head -c 20000000 /dev/urandom >/file\nARG ROUND\nRUN echo $ROUND\n"
 
 
 def gate(host: str, rounds: int) -> dict[str, Any]:
-    """`docker run`, an inspect, half a gigabyte out of an exec and by `docker cp`; and how soon a gate is open."""
+    """`docker run`, builds, half a gigabyte out of an exec and by `docker cp`, an inspect; and how soon one is open."""
     opened = GateProcess(host, "bench", _POLICY)
     try:
         opened.start()
@@ -46,13 +53,19 @@ def gate(host: str, rounds: int) -> dict[str, Any]:
         exec_ = _ratio(sides, 3, lambda side: _docker(side, "exec", names[side], "head", "-c", str(_SIZE), "/dev/zero"))
         copy = _ratio(sides, 3, lambda side: _docker(side, "cp", f"{names[side]}:/file", "-"))
         inspect = [_inspects(side, names[side]) for side in sides]
+        cached = _ratio(sides, rounds, lambda side: _build(side, 0))
+        numbers = count(1)
+        changed = _ratio(sides, rounds, lambda side: _build_and_run(side, next(numbers)))
     finally:
         _docker(host, "rm", "-f", f"{_BOX}-raw")
+        _docker(host, "rmi", "-f", _IMAGE)
         opened.destroy()
     return {
         "run_ratio": run,
         "exec_throughput": 1 / exec_,
         "cp_throughput": 1 / copy,
+        "build_cached_ratio": cached,
+        "build_and_run_ratio": changed,
         "inspect_ms": [1000 * each for each in inspect],
         "inspect_more_ms": 1000 * (inspect[1] - inspect[0]),
         "open_ms": 1000 * statistics.median(asyncio.run(_opens(host))),
@@ -93,9 +106,20 @@ def _seconds(work: Work, side: str) -> float:
     return time.perf_counter() - begin
 
 
-def _docker(side: str, *words: str) -> None:
+def _docker(side: str, *words: str, text: str = "") -> None:
     environment = {**os.environ, "DOCKER_HOST": side}
-    subprocess.run(["docker", *words], env=environment, stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(["docker", *words], env=environment, input=text, text=True, stdout=subprocess.DEVNULL, check=True)
+
+
+def _build(side: str, number: int) -> None:
+    """With the same number as before there is nothing to do; with another the last step is done."""
+    _docker(side, "build", "-q", "-t", _IMAGE, "--build-arg", f"ROUND={number}", "-", text=_DOCKERFILE)
+
+
+def _build_and_run(side: str, number: int) -> None:
+    """An image of 22 MB, which a gate takes over from its builder."""
+    _build(side, number)
+    _docker(side, "run", "--rm", _IMAGE, "true")
 
 
 def _inspects(side: str, name: str) -> float:

@@ -1,13 +1,15 @@
 """The builder of `sibling gate`, on a real engine: what it builds, that the build does not see it, and that it goes."""
 
 import json
+import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
+import psutil
 import pytest
 
 from tests.e2e.gate_process import POLICY, GateProcess
-from tests.e2e.harness import BUSYBOX, until
+from tests.e2e.harness import BUSYBOX, let_pass, until
 
 pytestmark = pytest.mark.engine
 DIND = "sibling-test/dind:1"
@@ -109,6 +111,25 @@ def test_two_gates_do_not_hold_one_cache(gate_with):
     build(one)
     build(two)
     assert "is held by another builder" in two.log.read_text()
+
+
+def test_a_large_context_and_what_comes_of_it_take_little_memory(gate_with, tmp_path):
+    gate = gate_with("build-large")
+    build(gate)
+    rss = psutil.Process(gate.process.pid).memory_info
+    before = most = rss().rss
+    with (tmp_path / "big").open("wb") as file:
+        file.truncate(300 * 1024**2)
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY big /\n")
+    for words, kit in (("build -q -t big .", "1"), ("build -q -t old .", "0"), ("image inspect big", "1")):
+        environment = {**os.environ, "DOCKER_HOST": f"unix://{gate.socket}", "DOCKER_BUILDKIT": kit}
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        ran = subprocess.Popen(["docker", *words.split()], cwd=tmp_path, env=environment, **quiet)
+        while ran.poll() is None:
+            most = max(most, rss().rss)
+            let_pass(0.05)
+        assert ran.returncode == 0, words
+    assert most - before < 64 * 1024**2
 
 
 def test_a_builder_that_cannot_start_is_told(gate_with):
