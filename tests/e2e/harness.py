@@ -194,7 +194,8 @@ class ServiceProcess:
             self.remove_image(self.private_name(build))
         for network in self.docker.networks.list(names=[self.name]):
             network.remove()
-        until(self._volume_is_gone, what="the removal of the volume")
+        # The engine may still be at a container that it was asked for just before the kill.
+        until(lambda: self._containers_are_gone() and self._volume_is_gone(), what="the removal of the volume")
         self.docker.close()
 
     def private_name(self, build_id: str) -> str:
