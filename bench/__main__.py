@@ -244,6 +244,8 @@ GOALS = {
     ("gate", "run_ratio"): "docker run through the gate / the socket, <= 1.15",
     ("gate", "exec_throughput"): "500 MB out of an exec, throughput / the socket's, >= 0.7",
     ("gate", "cp_throughput"): "docker cp of 500 MB, throughput / the socket's, >= 0.7",
+    ("gate", "build_cached_ratio"): "docker build, all cached, through the gate / the socket",
+    ("gate", "build_and_run_ratio"): "docker build of one step more, and run of it, the same",
     ("gate", "inspect_more_ms"): "median inspect, ms more than the socket, <= 3",
     ("gate", "open_ms"): "a gate that is ready, ms, <= 5",
 }
