@@ -93,8 +93,8 @@ class Daemons:
 
     def ends(self, build_id: str) -> None:
         """It is about to be stopped: who wants its cache had better wait for it."""
-        if (cache := self._caches.pop(build_id, None)) is not None:
-            self._ending[cache] = asyncio.Event()
+        if (cache := self._caches.get(build_id)) is not None:
+            self._ending.setdefault(cache, asyncio.Event())
 
     async def stop(self, build_id: str, container: str) -> None:
         """End it, and keep its data if they are not too large. Does nothing if there is none. Raises AgentError."""
@@ -110,9 +110,9 @@ class Daemons:
             for cache in caches:
                 await self._see_size(cache)
         finally:
-            for cache in caches:
-                if (ending := self._ending.pop(cache, None)) is not None:
-                    ending.set()
+            ending = self._ending.pop(self._caches.pop(build_id, ""), None)
+            if ending is not None:
+                ending.set()
         await in_thread(tree.remove, tree.child(self.folder, build_id))
 
     async def look(self, alive: Collection[str], container: Callable[[str], str]) -> None:
