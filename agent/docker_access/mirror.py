@@ -50,8 +50,13 @@ class Mirror:
             await self._have(self._body(self.settings.mirror_image, address))
         return f"http://{address}"
 
+    @property
+    def _name(self) -> str:
+        """Of its container and of its volume."""
+        return f"sibling-{_ROLE}-{self.place.service_id[:12]}"
+
     async def _have(self, body: dict[str, Any]) -> None:
-        name = f"sibling-{_ROLE}-{self.place.service_id[:12]}"
+        name = self._name
         there = await self.upstream.ask("GET", f"/containers/{name}/json")
         if there.ok and _is_running(there.json(), body):
             return
@@ -73,7 +78,6 @@ class Mirror:
             await asyncio.sleep(_PAUSE)
 
     def _body(self, image: str, address: str) -> dict[str, Any]:
-        volume = f"sibling-{_ROLE}-{self.place.service_id[:12]}"
         environment = {"HTTP_ADDR": address, "PROXY_REMOTEURL": self.settings.mirror or _HUB}
         environment |= {"STORAGE_FILESYSTEM_ROOTDIRECTORY": _DATA}
         body: dict[str, Any] = {
@@ -88,7 +92,7 @@ class Mirror:
                 "Memory": _MEMORY,
                 "PidsLimit": 256,
                 "LogConfig": {"Type": "json-file", "Config": {"max-size": "4m", "max-file": "1"}},
-                "Mounts": [{"Type": "volume", "Source": volume, "Target": _DATA}],
+                "Mounts": [{"Type": "volume", "Source": self._name, "Target": _DATA}],
             },
         }
         digest = hashlib.sha256(json.dumps(body).encode()).hexdigest()[:16]
