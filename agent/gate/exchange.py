@@ -242,10 +242,9 @@ class Exchange:
         return h11.Response(status_code=status, headers=[*common.items(), *headers.items()])
 
     async def _send(self, event: h11.Event) -> None:
-        data = self._connection.send(event)
-        if data:
+        if parts := self._connection.send_with_data_passthrough(event):
             see_open(self.writer)
-            self.writer.write(data)
+            self.writer.writelines(parts)  # joined, they would be copied once more
             await self.writer.drain()
 
 

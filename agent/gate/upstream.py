@@ -68,10 +68,17 @@ class Reply:
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """The body as it comes. Raises EngineUnavailable if it breaks off."""
+        together: list[bytes] = []
         while True:
-            event = await self._call.event()
+            event = self._call.connection.next_event()
             if isinstance(event, h11.Data):
-                yield bytes(event.data)
+                together.append(event.data)
+                continue
+            if together:  # the engine sends 32 KiB at a time, and each piece costs the same, whatever its size
+                yield b"".join(together)
+                together.clear()
+            if event is h11.NEED_DATA:
+                await self._call.receive()
             elif isinstance(event, h11.EndOfMessage):
                 return
             else:
@@ -198,8 +205,11 @@ class _Call:
 
     async def event(self) -> Any:
         while (event := self.connection.next_event()) is h11.NEED_DATA:
-            self.connection.receive_data(await self.reader.read(CHUNK))
+            await self.receive()
         return event
+
+    async def receive(self) -> None:
+        self.connection.receive_data(await self.reader.read(CHUNK))
 
     async def _write(self, event: h11.Event) -> None:
         if data := self.connection.send(event):
