@@ -155,12 +155,12 @@ async def _known(gate: Gate, local: set[str]) -> dict[str, str]:
     The build's own go before those that are there for all: what policy names one by one, what is `local`, and what the
     build used and no registry has.
     """
-    known = {}
+    images = (await gate.upstream.ask("GET", "/images/json")).done().json()
+    named = [(name, each) for each in images for name in (*(each["RepoTags"] or ()), *(each["RepoDigests"] or ()))]
+    there = {str(references.parse(name)): image for name, image in named if gate.own.allows(name)}
     listed = set(gate.policy.by_name())
-    for name in gate.own.used | listed | local:
-        answer = await gate.upstream.ask("GET", f"/images/{name}/json")
-        if answer.ok and (name in listed or not answer.json().get("RepoDigests")):
-            known[name] = str(answer.json()["Id"])
+    wanted = there.keys() & (gate.own.used | listed | local)
+    known = {name: there[name]["Id"] for name in wanted if name in listed or not there[name]["RepoDigests"]}
     return {**known, **gate.journal.all("tag")}
 
 
