@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import shutil
 import signal
 import socket
@@ -16,7 +17,7 @@ from typing import Any
 import docker
 
 from agent.gate.create import CAPABILITIES
-from tests.e2e.harness import BUSYBOX, until
+from tests.e2e.harness import BUSYBOX, image_names, until
 
 API = "/v1.45"
 POLICY = """\
@@ -105,8 +106,7 @@ class GateProcess:
         things = [each["Name"] for each in self.own()]
         things += [each.name for each in self.engine.networks.list(filters=filters)]
         things += [each.name for each in self.engine.volumes.list(filters=filters)]
-        tags = [tag for each in self.engine.images.list() for tag in each.tags]
-        return things + [tag for tag in tags if f"/gate-{self.build}/" in tag]
+        return things + [tag for tag in image_names(self.engine) if f"/gate-{self.build}/" in tag]
 
     def assert_promises_kept(self) -> None:
         """What is promised of every container that was made through the gate, as the engine sees it."""
@@ -169,3 +169,15 @@ class GateProcess:
             client.close()
         shutil.rmtree(self.folder)
         assert left == []
+
+
+def cli(
+    gate: GateProcess, *words: str, stdin: bytes | None = None, check: bool = True
+) -> subprocess.CompletedProcess[bytes]:
+    """Docker's own command line, by the gate."""
+    environment = {**os.environ, "DOCKER_HOST": f"unix://{gate.socket}"}
+    ended = subprocess.run(
+        ["docker", *words], env=environment, input=stdin, capture_output=True, check=False, cwd=gate.files
+    )
+    assert not check or ended.returncode == 0, ended.stderr.decode()
+    return ended

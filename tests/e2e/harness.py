@@ -22,6 +22,17 @@ BUSYBOX = "sibling-test/busybox:1"
 READY = 30  # seconds
 
 
+def image_names(engine: docker.DockerClient) -> list[str]:
+    """Of all images, in one look: docker-py's own list asks for each, and another test may have removed it by then."""
+    found = engine.api.images()
+    return [name for each in found for name in (*(each["RepoTags"] or ()), *(each["RepoDigests"] or ()))]
+
+
+def image_ids(engine: docker.DockerClient) -> set[str]:
+    """Of all images, those without a name, too."""
+    return {each["Id"] for each in engine.api.images(all=True)}
+
+
 def until(condition, seconds=30.0, what="the condition"):
     """Wait for a true value and return it."""
     deadline = time.monotonic() + seconds

@@ -12,7 +12,7 @@ import docker
 import httpx2
 import pytest
 
-from tests.e2e.harness import BUSYBOX, until
+from tests.e2e.harness import BUSYBOX, image_ids, until
 
 pytestmark = pytest.mark.engine
 
@@ -113,7 +113,7 @@ def test_a_second_run_uses_the_first_ones_service_and_registry_and_stop_leaves_n
     demo.sibling(output, "run", "--detach", "--image", BUSYBOX, "--", "sleep", "600")
     until(lambda: '"running"' in demo.sibling(output, "ps", "--json"))
     made = {build["image_build"]["id"] for build in builds if build["kind"] == "image-build"}
-    assert made & {image.id for image in engine.images.list()}
+    assert made & image_ids(engine)
     demo.stop()
     assert not is_alive(first)
     assert not is_alive(registry)
@@ -121,7 +121,7 @@ def test_a_second_run_uses_the_first_ones_service_and_registry_and_stop_leaves_n
     assert engine.containers.list(all=True, ignore_removed=True, filters={"network": name}) == []
     assert engine.networks.list(names=[name]) == []
     assert name not in [volume.name for volume in engine.volumes.list()]
-    assert not made & {image.id for image in engine.images.list(all=True)}
+    assert not made & image_ids(engine)
     assert demo.stop() == ""
 
 

@@ -4,7 +4,7 @@ import secrets
 
 import pytest
 
-from tests.e2e.harness import BUSYBOX, until
+from tests.e2e.harness import BUSYBOX, image_names, until
 from tests.e2e.jenkins import BUSYBOX_LABEL
 
 pytestmark = pytest.mark.engine
@@ -23,10 +23,9 @@ def service(agents_with, registry):
     config = f'[grants.team]\njobs = ["team-a/**"]\npush = ["{registry.address}/team-a/**"]\n'
     made = agents_with(config=config)
     yield made
-    for image in made.docker.images.list():
-        for tag in image.tags:
-            if tag.startswith(f"{registry.address}/"):
-                made.remove_image(tag)
+    for name in image_names(made.docker):
+        if name.startswith(f"{registry.address}/"):
+            made.remove_image(name)
 
 
 def test_a_pipeline_in_a_busybox_image_builds_pushes_and_runs(service, jenkins, registry):

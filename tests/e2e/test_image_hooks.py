@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.e2e.harness import BUSYBOX, until
+from tests.e2e.harness import BUSYBOX, image_names, until
 from tests.e2e.registry import PASSWORD
 from tests.e2e.test_images import Images, unique
 
@@ -47,10 +47,9 @@ class Hooked(Images):
 
     def remove_pushed(self):
         """Take them off the engine, also those that lost their tag to the next attempt."""
-        for image in self.service.docker.images.list():
-            for name in (*image.tags, *image.attrs["RepoDigests"]):
-                if name.startswith(f"{self.registry.address}/"):
-                    self.service.remove_image(name)
+        for name in image_names(self.service.docker):
+            if name.startswith(f"{self.registry.address}/"):
+                self.service.remove_image(name)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from tests.e2e.certificate import make_certificate
-from tests.e2e.harness import BUSYBOX, until
+from tests.e2e.harness import BUSYBOX, image_names, until
 from tests.e2e.registry import PASSWORD, trusted
 from tests.e2e.registry_proxy import ALWAYS, Fault, FaultProxy, blob_upload, manifest_put
 from tests.e2e.test_images import Images, unique
@@ -38,10 +38,9 @@ def pushing(service_with, tmp_path):
 
     yield make
     for address, service in made:
-        for image in service.docker.images.list():
-            for tag in image.tags:
-                if tag.startswith(f"{address}/"):
-                    service.remove_image(tag)
+        for name in image_names(service.docker):
+            if name.startswith(f"{address}/"):
+                service.remove_image(name)
 
 
 class TestPush:
@@ -203,7 +202,7 @@ class TestFaults:
         assert f"pushed before that: {names[0]}" in build["message"]
         assert [each["reference"] for each in build["image_build"]["pushed"]] == names[:1]
         assert registry.tags(self.repository) == ["1"]
-        assert names[1] not in [tag for image in images.service.docker.images.list() for tag in image.tags]
+        assert names[1] not in image_names(images.service.docker)
 
     def test_a_registry_that_is_down_is_told(self, registry_with, pushing):
         registry = registry_with()
@@ -224,8 +223,7 @@ class TestFaults:
             images.service.client.post(f"/v1/builds/{posted['id']}/cancel").raise_for_status()
             build = images.service.wait(posted["id"])
             assert (build["result"], build["reason"]) == ("ABORTED", "cancelled")
-            tags = [tag for image in images.service.docker.images.list() for tag in image.tags]
-            assert name not in tags
+            assert name not in image_names(images.service.docker)
 
 
 class TestBases:

@@ -1,0 +1,329 @@
+"""What attacks do: nothing of the host and nothing of others is had, and limits hold."""
+
+from urllib.parse import quote
+
+import pytest
+
+from tests.e2e.gate_process import POLICY
+from tests.e2e.harness import BUSYBOX
+
+pytestmark = pytest.mark.engine
+
+
+HOST = {
+    "Privileged": True,
+    "PidMode": "host",
+    "IpcMode": "host",
+    "UTSMode": "host",
+    "UsernsMode": "host",
+    "NetworkMode": "host",
+    "CgroupnsMode": "host",
+    "CapAdd": ["SYS_ADMIN"],
+    "SecurityOpt": ["seccomp=unconfined"],
+    "Devices": [{"PathOnHost": "/dev/sda", "PathInContainer": "/dev/sda", "CgroupPermissions": "rwm"}],
+    "DeviceCgroupRules": ["b 8:* rwm"],
+    "CgroupParent": "/",
+    "Runtime": "crun",
+    "Binds": ["/:/host"],
+    "Mounts": [{"Type": "bind", "Source": "/etc", "Target": "/e"}],
+    "VolumesFrom": ["foreign-attacks"],
+    "OomScoreAdj": -1000,
+    "MaskedPaths": [],
+    "ReadonlyPaths": [],
+    "Memory": 2**40,
+    "NanoCpus": 10**12,
+    "PidsLimit": 10**6,
+    "Sysctls": {"kernel.core_pattern": "|/x"},
+    "Ulimits": [{"Name": "rtprio", "Soft": 99, "Hard": 99}],
+    "StorageOpt": {"size": "1t"},
+    "VolumeDriver": "nfs",
+    "Annotations": {"run.oci.handler": "x"},
+    "Links": ["foreign-attacks:x"],
+    "LogConfig": {"Type": "syslog", "Config": {"syslog-address": "tcp://10.0.0.1:1"}},
+    "DeviceRequests": [{"Driver": "nvidia", "Count": -1, "Capabilities": [["gpu"]]}],
+    "CpuRealtimePeriod": 1000,
+    "BlkioDeviceWriteBps": [{"Path": "/dev/sda", "Rate": 1}],
+    "PortBindings": {"80/tcp": [{"HostIp": "192.0.2.1", "HostPort": "80"}]},
+}
+
+
+@pytest.mark.parametrize("name", HOST)
+@pytest.mark.parametrize("how", ["HostConfig", "top", "case", "fold"])
+def test_nothing_of_the_host_is_given(gate, foreign, name, how):
+    value = HOST[name]
+    folded = name.replace("s", "\u017f", 1).replace("k", "\u212a", 1)
+    body = {
+        "HostConfig": {"HostConfig": {name: value}},
+        "top": {name: value},
+        "case": {"hostconfig": {name.lower(): value}},
+        "fold": {"Ho\u017ftConfig": {folded: value}},
+    }[how]
+    status, answer = gate.create(**body)
+    assert status in (400, 403, 404), answer
+    assert gate.own() == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"Image":"IMG","HostConfig":{},"HostConfig":{"Privileged":true}}',
+        '{"Image":"IMG","HostConfig":{"Privileged":false,"privileged":true}}',
+        '{"Image":"IMG"}{"HostConfig":{"Privileged":true}}',
+        '{"Image":"IMG","HostConfig":{"Memory":1e30}}',
+        '{"Image":"IMG","HostConfig":{"Memory":-1}}',
+        '{"Image":"IMG","Cmd":' + "[" * 70 + "]" * 70 + "}",
+        "[]",
+        "",
+        "{",
+    ],
+)
+def test_json_that_could_be_read_in_two_ways_is_refused(gate, text):
+    status, _ = gate.ask("POST", "/containers/create", text.replace("IMG", BUSYBOX).encode())
+    assert status in (400, 403)
+    assert gate.own() == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/containers/NAME/json"),
+        ("GET", "/containers/NAME/logs?stdout=1"),
+        ("POST", "/containers/NAME/stop"),
+        ("POST", "/containers/NAME/kill"),
+        ("DELETE", "/containers/NAME?force=1"),
+        ("POST", "/containers/NAME/attach?stream=1&stdout=1"),
+        ("GET", "/containers/NAME/archive?path=/etc/passwd"),
+        ("GET", "/containers/NAME/export"),
+        ("POST", "/containers/NAME/exec"),
+        ("POST", "/containers/NAME/update"),
+        ("POST", "/containers/NAME/rename?name=x1"),
+        ("POST", "/commit?container=NAME"),
+    ],
+)
+def test_others_containers_are_not_there(gate, foreign, method, path):
+    container = foreign["container"]
+    body = {"Cmd": ["id"], "Memory": 0} if "exec" in path else {} if "update" in path else None
+    body = {"Cmd": ["id"]} if "exec" in path else body
+    answers = [
+        gate.ask(method, path.replace("NAME", name), body)
+        for name in ("foreign-attacks", container.id, container.short_id, "no-such-container")
+    ]
+    assert {status for status, _ in answers} == {404}, answers
+    assert {answer["message"].rpartition(" ")[0] for _, answer in answers} == {"No such container:"}
+    container.reload()
+    assert (container.status, container.name) == ("running", "foreign-attacks")
+
+
+def test_others_networks_and_volumes_are_not_there(gate, foreign):
+    for path in ("/networks/foreign-attacks", "/volumes/foreign-attacks", f"/networks/{foreign['network'].id}"):
+        for method in ("GET", "DELETE"):
+            assert gate.ask(method, path)[0] == 404
+    assert gate.create(HostConfig={"NetworkMode": "foreign-attacks"})[0] == 404
+    assert gate.create(HostConfig={"NetworkMode": f"container:{foreign['container'].id}"})[0] == 404
+    assert gate.create(HostConfig={"PidMode": "container:foreign-attacks"})[0] == 404
+    assert gate.create(NetworkingConfig={"EndpointsConfig": {"foreign-attacks": {}}})[0] == 404
+    assert gate.ask("GET", "/networks")[1] == [
+        each for each in gate.ask("GET", "/networks")[1] if each["Name"] == "bridge"
+    ]
+    for prune in ("containers", "networks", "volumes", "images"):
+        assert gate.ask("POST", f"/{prune}/prune")[0] == 200
+    foreign["network"].reload()
+    foreign["volume"].reload()
+
+
+@pytest.mark.parametrize(
+    "image", ["alpine:3", "docker.io/library/python", "sha256:" + "0" * 64, "sibling.local/x/y:latest", "../x"]
+)
+def test_images_that_policy_does_not_name_are_not_there(gate, image):
+    assert gate.create(Image=image)[0] in (400, 404)
+    assert gate.ask("POST", f"/images/create?fromImage={image}&tag=1")[0] in (400, 403)
+    assert gate.ask("POST", f"/images/{image}/push?tag=1")[0] in (400, 403, 404)
+
+
+def test_a_shared_image_is_neither_removed_nor_moved(gate):
+    before = gate.engine.images.get(BUSYBOX).id
+    assert gate.ask("DELETE", f"/images/{BUSYBOX}?force=1")[0] == 403
+    assert gate.ask("DELETE", f"/images/{before}?force=1")[0] == 403
+    assert gate.ask("POST", "/images/sibling-test/debian:1/tag?repo=sibling-test/busybox&tag=1")[0] == 201
+    assert gate.engine.images.get(BUSYBOX).id == before
+    assert gate.ask("DELETE", f"/images/{BUSYBOX}")[0] == 200
+    assert gate.engine.images.get(BUSYBOX).id == before
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/build/prune"),
+        ("GET", "/swarm"),
+        ("POST", "/swarm/init"),
+        ("GET", "/plugins"),
+        ("POST", "/plugins/pull?remote=x"),
+        ("GET", "/secrets"),
+        ("GET", "/nodes"),
+        ("GET", "/services"),
+        ("GET", "/configs"),
+        ("POST", "/auth"),
+        ("GET", "/images/search?term=x"),
+        ("POST", "/containers/x/checkpoints"),
+        ("GET", "/containers/x/attach/ws"),
+    ],
+)
+def test_what_is_not_in_the_table_is_refused_by_name(gate, method, path):
+    status, answer = gate.ask(method, path)
+    assert status == 403
+    assert "(route)" in answer["message"]
+
+
+@pytest.mark.parametrize("path", ["/build", "/build/cancel", "/session", "/grpc"])
+def test_nothing_is_built_without_a_builder(gate, path):
+    status, answer = gate.ask("POST", path, headers={"Connection": "Upgrade", "Upgrade": "h2c"})
+    assert (status, "(build)" in answer["message"]) == (403, True)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"GET /v1.45/containers/json HTTP/1.1\nHost: x\n\n",
+        b"GET /v1.45/_ping HTTP/1.1\r\nHost: x\r\n folded: y\r\n\r\n",
+        b"GET http://x/v1.45/info HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /v1.45/containers/../info HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /v1.45//info HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /v1.45/containers%2fjson HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /v1.45/in%66o%00 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /v1.45/info?a=1&a=2 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /v1.99/info HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /v1.12/info HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST /v1.45/volumes/create HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}",
+        b"POST /v1.45/volumes/create HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+        b"POST /v1.45/volumes/create HTTP/1.1\r\nHost: x\r\nContent-Length: +2\r\n\r\n{}",
+        b"GET /v1.45/info HTTP/1.1\r\nHost: x\r\nX: \x00\r\n\r\n",
+        b"GET /v1.45/info HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 70_000 + b"\r\n\r\n",
+        b"\x16\x03\x01\x02\x00",
+    ],
+)
+def test_http_that_could_be_read_in_two_ways_is_refused(gate, raw):
+    answer = gate.send(raw)
+    assert not answer or answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 403", b"HTTP/1.1 404")), answer[:200]
+    assert b"200 OK" not in answer
+
+
+def test_a_second_request_in_the_body_of_the_first_is_no_request(gate):
+    inner = b'POST /v1.45/volumes/create HTTP/1.1\r\nHost: x\r\nContent-Length: 16\r\n\r\n{"Name":"inner"}'
+    outer = b"POST /v1.45/containers/none/start HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(inner)
+    gate.send(outer + inner)
+    assert gate.client.volumes.list() == []
+
+
+@pytest.mark.parametrize(
+    "bind", ["/workspace/../etc:/e", "/workspace/link:/e", "/workspace-other:/e", "/:/e", "/workspace/../../:/e"]
+)
+def test_no_path_leads_out_of_the_workspace(gate, bind):
+    link = gate.files / "link"
+    if not link.is_symlink():
+        link.symlink_to("/etc")
+    status, answer = gate.create(HostConfig={"Binds": [bind]}, Cmd=["cat", "/e/hostname", "/e/passwd"])
+    if status == 201:
+        started, answer = gate.ask("POST", f"/containers/{answer['Id']}/start")
+        assert started >= 400, answer
+    else:
+        assert status in (400, 403), answer
+
+
+def test_a_folder_that_becomes_a_link_before_a_start_leads_nowhere(gate):
+    swapped = gate.files / "swapped"
+    swapped.mkdir()
+    _, made = gate.create(HostConfig={"Binds": ["/workspace/swapped:/e"]}, Cmd=["ls", "/e"])
+    swapped.rmdir()
+    swapped.symlink_to("/")
+    assert gate.ask("POST", f"/containers/{made['Id']}/start")[0] >= 400
+    swapped.unlink()
+
+
+def test_limits_hold_for_what_asks_for_none_and_for_how_many_there_are(gate):
+    made = [gate.create(f"box{number}")[0] for number in range(7)]
+    assert made == [201] * 6 + [403]
+    (first, *_) = gate.own()
+    assert (first["HostConfig"]["Memory"], first["HostConfig"]["PidsLimit"]) == (256 * 1024**2, 256)
+    assert first["HostConfig"]["LogConfig"]["Type"] == "json-file"
+    assert gate.ask("POST", f"/containers/{first['Id']}/update", {"Memory": 2**35})[0] == 403
+    assert gate.ask("POST", f"/containers/{first['Id']}/update", {"Memory": 2**27, "MemorySwap": -1})[0] in (200, 403)
+
+
+def test_an_image_asks_for_no_more_volumes_than_there_may_be(gate_of):
+    gate = gate_of("t-volumes", POLICY + "volumes = 3\n").start()
+    gate.create("box")
+    changes = quote("VOLUME /a /b /c /d")
+    assert gate.ask("POST", f"/commit?container=box&repo=many&changes={changes}")[0] == 201
+    status, answer = gate.create(Image="many")
+    assert (status, "limits.volumes" in answer["message"]) == (403, True)
+    assert gate.create(Image="many", HostConfig={"Tmpfs": {"/a": ""}})[0] == 201
+
+
+@pytest.mark.parametrize("options", ["-eo pid=PID", "auxe;", "-p $(id)"])
+def test_the_hosts_ps_takes_plain_options_alone(gate, options):
+    gate.create("box")
+    gate.ask("POST", "/containers/box/start")
+    assert gate.ask("GET", f"/containers/box/top?ps_args={quote(options)}")[0] == 403
+    assert gate.ask("GET", "/containers/box/top?ps_args=aux")[0] == 200
+
+
+def test_an_exec_has_no_privileges_and_another_builds_exec_is_not_there(gate, foreign):
+    _, made = gate.create("box")
+    gate.ask("POST", "/containers/box/start")
+    assert gate.ask("POST", f"/containers/{made['Id']}/exec", {"Cmd": ["id"], "Privileged": True})[0] == 403
+    other = foreign["container"].client.api.exec_create(foreign["container"].id, ["id"])["Id"]
+    for method, path in (
+        ("POST", f"/exec/{other}/start"),
+        ("GET", f"/exec/{other}/json"),
+        ("POST", f"/exec/{other}/resize?h=1&w=1"),
+    ):
+        assert gate.ask(method, path, {} if "start" in path else None)[0] == 404
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"DriverOpts": {"type": "none", "o": "bind", "device": "/"}},
+        {"DriverOpts": {"type": "overlay", "device": "overlay"}},
+        {"Driver": "nfs"},
+        {"Name": "../x"},
+        {"Labels": {"sibling.gate": "other"}},
+    ],
+)
+def test_a_volume_has_no_files_of_the_host(gate, body):
+    assert gate.ask("POST", "/volumes/create", {"Name": "vol", **body})[0] in (400, 403)
+    assert gate.client.volumes.list() == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"Driver": "host"},
+        {"Driver": "macvlan", "Options": {"parent": "eth0"}},
+        {"Options": {"com.docker.network.bridge.name": "docker0"}},
+        {"IPAM": {"Config": [{"Subnet": "8.8.8.0/24"}]}},
+        {"Ingress": True},
+        {"ConfigFrom": {"Network": "x"}, "ConfigOnly": True},
+        {"Name": "host"},
+        {"Scope": "swarm"},
+        {"Options": {"com.docker.network.bridge.host_binding_ipv4": "0.0.0.0"}},
+    ],
+)
+def test_a_network_is_a_plain_bridge(gate, body):
+    assert gate.ask("POST", "/networks/create", {"Name": "net", **body})[0] in (400, 403)
+
+
+def test_a_network_stays_while_a_stopped_container_has_its_name(gate):
+    """Else the container would start on whatever network has that name by then, and be another build's neighbour."""
+    for name in ("net-a", "net-b"):
+        gate.ask("POST", "/networks/create", {"Name": name})
+    _, made = gate.create("box", HostConfig={"NetworkMode": "net-a"})
+    assert gate.ask("POST", "/networks/net-b/connect", {"Container": "box"})[0] == 200
+    for name in ("net-a", "net-b"):
+        assert gate.ask("DELETE", f"/networks/{name}")[0] == 409
+    assert gate.ask("POST", "/networks/prune")[1] == {"NetworksDeleted": []}
+    own = gate.ask("GET", "/networks/bridge")[1]["Id"]
+    gate.create("other")
+    assert gate.ask("DELETE", f"/networks/{own}")[0] == 409
+    assert gate.ask("DELETE", f"/containers/{made['Id']}?force=1")[0] == 204
+    assert sorted(gate.ask("POST", "/networks/prune")[1]["NetworksDeleted"]) == ["net-a", "net-b"]

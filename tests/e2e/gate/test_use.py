@@ -1,0 +1,262 @@
+"""What people do with a gate on a real engine: containers, files, networks, images, events."""
+
+import io
+import json
+import os
+import tarfile
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote
+
+import docker
+import pytest
+
+from tests.e2e.gate_process import cli
+from tests.e2e.harness import BUSYBOX, until
+
+pytestmark = pytest.mark.engine
+
+
+def test_containers_that_are_the_first_at_the_same_time_share_one_network(gate_of):
+    gate = gate_of("first").start()
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: gate.create(), range(4)))
+    assert [status for status, _ in made] == [201] * 4, made
+
+
+def test_a_container_runs_and_its_output_and_exit_code_come_back(gate):
+    ran = cli(gate, "run", "--rm", BUSYBOX, "sh", "-c", "echo out; echo err >&2; exit 7", check=False)
+    assert (ran.stdout, ran.stderr, ran.returncode) == (b"out\n", b"err\n", 7)
+    assert gate.own() == []
+
+
+def test_standard_input_and_its_end_go_in(gate):
+    data = os.urandom(3_000_000)
+    assert cli(gate, "run", "--rm", "-i", BUSYBOX, "cat", stdin=data).stdout == data
+    cli(gate, "run", "-d", "--name", "box", BUSYBOX, "sleep", "600")
+    assert cli(gate, "exec", "-i", "box", "sha256sum", stdin=data).stdout.split()[1] == b"-"
+    assert cli(gate, "exec", "-i", "box", "cat", stdin=data).stdout == data
+    assert cli(gate, "exec", "box", "sh", "-c", "exit 9", check=False).returncode == 9
+
+
+def test_files_go_in_and_out(gate):
+    (gate.files / "file").write_bytes(b"x" * 500_000)
+    cli(gate, "run", "-d", "--name", "box", BUSYBOX, "sleep", "600")
+    cli(gate, "cp", "file", "box:/tmp/file")
+    cli(gate, "cp", "box:/tmp/file", "back")
+    assert (gate.files / "back").read_bytes() == b"x" * 500_000
+    assert cli(gate, "cp", "box:/none", "back", check=False).returncode == 1
+
+
+def test_logs_follow_wait_top_stats_diff_and_rename(gate):
+    cli(
+        gate,
+        "run",
+        "-d",
+        "--name",
+        "box",
+        BUSYBOX,
+        "sh",
+        "-c",
+        "for i in 1 2 3; do echo $i; sleep 0.2; done; touch /new",
+    )
+    assert cli(gate, "logs", "-f", "box").stdout == b"1\n2\n3\n"
+    assert cli(gate, "wait", "box").stdout == b"0\n"
+    assert b"A /new" in cli(gate, "diff", "box").stdout
+    cli(gate, "rename", "box", "other")
+    cli(gate, "start", "other")
+    assert b"other" in cli(gate, "ps").stdout
+    assert b"sleep" in cli(gate, "top", "other").stdout
+    assert b"other" in cli(gate, "stats", "--no-stream", "other").stdout
+    cli(gate, "restart", "-t", "0", "other")
+    cli(gate, "stop", "-t", "0", "other")
+    assert b"Exited" in cli(gate, "ps", "-a").stdout
+
+
+def test_the_workspace_is_mounted_by_its_path_in_the_build(gate):
+    (gate.files / "src").mkdir(exist_ok=True)
+    (gate.files / "src/a").write_text("hello\n")
+    mount = ["-v", "/workspace/src:/src"]
+    assert cli(gate, "run", "--rm", *mount, BUSYBOX, "sh", "-c", "cat /src/a; touch /src/made").stdout == b"hello\n"
+    assert (gate.files / "src/made").exists()
+    cli(
+        gate,
+        "run",
+        "--rm",
+        "-v",
+        "/workspace:/w:ro",
+        "-v",
+        "/workspace/new/deep:/d",
+        BUSYBOX,
+        "sh",
+        "-c",
+        "ls /w/src; touch /d/x",
+    )
+    assert (gate.files / "new/deep/x").exists()
+    assert cli(gate, "run", "--rm", "-v", "/workspace/src/a:/a:ro", BUSYBOX, "cat", "/a").stdout == b"hello\n"
+    words = ["--mount", "type=bind,source=/workspace/src,target=/src,readonly", BUSYBOX, "touch", "/src/b"]
+    assert cli(gate, "run", "--rm", *words, check=False).returncode == 1
+    cli(gate, "create", "--name", "box", *mount, BUSYBOX)
+    (shown,) = json.loads(cli(gate, "inspect", "box").stdout)
+    assert [(each["Type"], each["Source"], each["Destination"]) for each in shown["Mounts"]] == [
+        ("bind", "/workspace/src", "/src")
+    ]
+    assert shown["Config"]["Image"] == BUSYBOX
+    assert shown["Config"]["Labels"] == gate.engine.images.get(BUSYBOX).labels
+
+
+def test_networks_join_containers_by_name_and_volumes_keep_files(gate):
+    cli(gate, "network", "create", "net")
+    cli(gate, "volume", "create", "data")
+    cli(gate, "run", "-d", "--name", "web", "--network", "net", "-v", "data:/www", BUSYBOX, "httpd", "-f", "-h", "/www")
+    cli(gate, "run", "--rm", "-v", "data:/d", BUSYBOX, "sh", "-c", "echo page >/d/index.html")
+    fetched = cli(gate, "run", "--rm", "--network", "net", BUSYBOX, "wget", "-qO-", "http://web/")
+    assert fetched.stdout == b"page\n"
+    assert cli(gate, "network", "ls", "-q", "--filter", "name=net").stdout
+    assert cli(gate, "volume", "ls", "-q").stdout == b"data\n"
+    cli(gate, "network", "disconnect", "-f", "net", "web")
+    cli(gate, "network", "connect", "--alias", "w2", "net", "web")
+    cli(gate, "rm", "-f", "web")
+    cli(gate, "network", "rm", "net")
+    cli(gate, "volume", "rm", "data")
+
+
+SERVER = ["sh", "-c", "echo page >/index.html; httpd -f -h /"]
+
+
+def served(address):
+    """The page that `SERVER` serves there; waits for it."""
+
+    def fetched():
+        try:
+            return urllib.request.urlopen(f"http://{address}/", timeout=5).read()
+        except OSError:
+            return None
+
+    return until(fetched, 20, f"the page at {address}")
+
+
+def test_a_published_port_is_reached_at_the_networks_gateway_alone(gate):
+    cli(gate, "run", "-d", "--name", "web", "-p", "8080:80", BUSYBOX, *SERVER)
+    address = cli(gate, "port", "web", "80/tcp").stdout.decode().split()[0]
+    host, _, port = address.rpartition(":")
+    assert port == "8080"
+    (shown,) = json.loads(cli(gate, "inspect", "web").stdout)
+    assert host == shown["NetworkSettings"]["Gateway"] == shown["NetworkSettings"]["Networks"]["bridge"]["Gateway"]
+    assert served(address) == b"page\n"
+
+
+def test_no_image_makes_a_container_look_like_one_of_the_services_own(gate):
+    gate.create("box")
+    changes = quote("LABEL sibling.service=s Sibling.role=r mine=m")
+    assert gate.ask("POST", f"/commit?container=box&repo=dressed&changes={changes}")[0] == 201
+    gate.create("dressed", Image="dressed")
+    (labels,) = (each["Config"]["Labels"] for each in gate.own() if each["Name"].endswith(".dressed"))
+    assert {labels["sibling.service"], labels["Sibling.role"]} == {""}
+    assert (labels["mine"], labels["sibling.gate"]) == ("m", gate.build)
+    cli(gate, "rm", "dressed")
+    cli(gate, "rmi", "dressed")
+
+
+def test_images_are_committed_tagged_listed_and_removed_under_names_of_the_build_alone(gate):
+    cli(gate, "run", "--name", "box", BUSYBOX, "touch", "/made")
+    cli(gate, "commit", "box", "app:1")
+    cli(gate, "tag", "app:1", "registry.example/team/app:2")
+    assert cli(gate, "run", "--rm", "app:1", "ls", "/made").stdout == b"/made\n"
+    names = cli(gate, "image", "ls", "--format", "{{.Repository}}:{{.Tag}}").stdout.decode().split()
+    assert {"app:1", "registry.example/team/app:2", BUSYBOX} <= set(names)
+    assert not [name for name in names if not name.startswith(("app:", "registry.example/", "sibling-test/"))]
+    with pytest.raises(docker.errors.ImageNotFound):
+        gate.engine.images.get("app:1")
+    cli(gate, "rmi", "registry.example/team/app:2")
+    cli(gate, "rmi", "app:1")
+    assert cli(gate, "run", "--rm", "app:1", "true", check=False).returncode == 125
+
+
+def test_an_image_is_imported_and_an_own_name_goes_before_a_shared_one(gate):
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as tar:
+        member = tarfile.TarInfo("own")
+        tar.addfile(member, io.BytesIO())
+    before = gate.engine.images.get(BUSYBOX).id
+    cli(gate, "import", "-", BUSYBOX, stdin=data.getvalue())
+    assert gate.client.images.get(BUSYBOX).id != before
+    assert gate.engine.images.get(BUSYBOX).id == before
+    cli(gate, "rmi", BUSYBOX)
+    assert gate.client.images.get(BUSYBOX).id == before
+
+
+def test_events_are_the_builds_own(gate, foreign):
+    events = gate.client.events(decode=True, filters={"type": "container", "event": "start"})
+    foreign["container"].restart(timeout=0)
+    cli(gate, "run", "--name", "box", BUSYBOX, "true")
+    assert next(events)["Actor"]["Attributes"]["name"] == "box"
+    events.close()
+
+
+def test_the_gates_own_socket_can_be_given_on(gate):
+    words = ["-v", "/var/run/docker.sock:/var/run/docker.sock", BUSYBOX, "sleep", "600"]
+    cli(gate, "run", "-d", "--name", "ryuk", *words)
+    mount = gate.own()[0]["HostConfig"]["Mounts"][0]
+    assert mount["Source"] == str(gate.socket.resolve())
+
+
+def test_version_and_info_tell_nothing_of_others(gate, foreign):
+    assert gate.client.version()["ApiVersion"] == "1.45"
+    info = gate.client.info()
+    assert info["Name"] == "sibling-gate"
+    assert info["Containers"] == 0
+    assert "foreign-" not in json.dumps(info)
+
+
+def test_disk_usage_is_of_the_builds_own(gate, foreign):
+    cli(gate, "run", "--name", "used", "-v", "filled:/d", BUSYBOX, "sh", "-c", "head -c 5000000 /dev/zero >/d/x")
+    cli(gate, "commit", "used", "used:1")
+    usage = gate.ask("GET", "/system/df")[1]
+    assert [each["Names"] for each in usage["Containers"]] == [["/used"]]
+    assert [(each["Name"], each["UsageData"]["Size"] >= 5_000_000) for each in usage["Volumes"]] == [("filled", True)]
+    assert [each["RepoTags"] for each in usage["Images"]] == [["used:1"]]
+    assert b"Local Volumes" in cli(gate, "system", "df").stdout
+    cli(gate, "rm", "used")
+    cli(gate, "volume", "rm", "filled")
+    cli(gate, "rmi", "used:1")
+
+
+def test_a_registry_is_asked_for_what_may_be_pulled_alone(gate):
+    assert gate.ask("GET", "/distribution/127.0.0.1:1/x/json")[0] == 403
+    assert gate.ask("GET", "/distribution/sibling.local/x/json")[0] == 403
+
+
+def test_events_are_shown_without_what_is_the_gates(gate):
+    cli(gate, "run", "--name", "told", "--label", "own=1", BUSYBOX, "true")
+    cli(gate, "commit", "told", "told:1")
+    cli(gate, "rm", "told")
+    cli(gate, "run", "--name", "told", "--label", "own=1", "told:1", "true")
+    soon = str(int(time.time()) + 2)
+    words = ["events", "--since", "1h", "--until", soon, "--filter", "container=told", "--format", "json"]
+    shown = [json.loads(line) for line in cli(gate, *words).stdout.splitlines()]
+    assert {each["Actor"]["Attributes"]["name"] for each in shown} == {"told"}
+    assert {(each["Actor"]["Attributes"]["image"], each["from"]) for each in shown} == {("told:1", "told:1")}
+    assert all(each["Actor"]["Attributes"]["own"] == "1" for each in shown)
+    assert not [name for each in shown for name in each["Actor"]["Attributes"] if name.startswith("sibling.")]
+    cli(gate, "rm", "told")
+    cli(gate, "rmi", "told:1")
+
+
+def test_containers_are_found_by_an_own_image_and_by_those_before_and_after(gate):
+    for name in ("one", "two", "three"):
+        cli(gate, "create", "--name", name, BUSYBOX)
+    cli(gate, "commit", "one", "own:1")
+    cli(gate, "create", "--name", "four", "own:1")
+
+    def found(*filters):
+        words = [word for each in filters for word in ("--filter", each)]
+        return cli(gate, "ps", "-a", "--format", "{{.Names}}", *words).stdout.decode().split()
+
+    assert found("ancestor=own:1") == ["four"]
+    assert found("before=two") == ["one"]
+    assert found("since=two") == ["four", "three"]
+    assert cli(gate, "ps", "-a", "--filter", "before=none", check=False).returncode == 1
+    cli(gate, "rm", "one", "two", "three", "four")
+    cli(gate, "rmi", "own:1")
