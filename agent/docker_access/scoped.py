@@ -99,9 +99,10 @@ class Gates:
         allowed = self.settings.builds.allowed_images if docker.images is None else docker.images
         return GatePolicy(
             pull=tuple(allowed),
+            subnets=tuple(docker.subnets),
             limits=Limits(
                 memory=min(docker.memory, self.place.memory),
                 cpus=min(docker.cpus, self.place.cpus),
-                **docker.model_dump(exclude={"images", "memory", "cpus"}),
+                **docker.model_dump(exclude={"images", "subnets", "memory", "cpus"}),
             ),
         )

@@ -237,7 +237,7 @@ class ExecStartBody(Body):
 
 
 class IPAMConfigBody(Body):
-    """IPAMConfig: addresses of the client's choice, which `objects.network_body` refuses."""
+    """IPAMConfig: addresses of the client's choice; see `subnets`."""
 
     Subnet: str = ""
     IPRange: str = ""

@@ -46,7 +46,7 @@ async def created(gate: Gate, exchange: Exchange) -> None:
     """POST /networks/create."""
     only(exchange)
     body = bodies.read(bodies.NetworkBody, strict_json.parse(await exchange.whole()))
-    whole = network_body(body)
+    whole = network_body(body, gate.policy)
     name, whole["Name"] = whole["Name"], gate.prefix + whole["Name"]
     async with gate.making("network") as labels:
         whole["Labels"] = {**whole.get("Labels", {}), **labels}

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from agent.errors import InvalidRequest
-from agent.gate import names
+from agent.gate import names, subnets
 from agent.gate.create import check_labels, endpoint, known_as
 from agent.gate.policy import Refused
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent.gate.bodies import ConnectBody, ExecBody, NetworkBody, VolumeBody
+    from agent.gate.policy import GatePolicy
 
 _RESERVED = {"host", "none", "default", "bridge", "ingress", "docker_gwbridge"}
 _NETWORK_OPTIONS = {
@@ -24,8 +25,11 @@ _NETWORK_OPTIONS = {
 _TMPFS = re.compile(r"(?:(?:size=[0-9]{1,15}[kmgKMG%]?|mode=[01]?[0-7]{1,3}|[ug]id=[0-9]{1,10})(?:,|$))*")
 
 
-def network_body(body: NetworkBody) -> dict[str, Any]:
-    """A plain bridge, whose addresses the engine chooses. Raises Refused, InvalidRequest."""
+def network_body(body: NetworkBody, policy: GatePolicy) -> dict[str, Any]:
+    """A plain bridge, whose addresses the engine chooses, or the build from those of policy.
+
+    Raises Refused, InvalidRequest.
+    """
     name = body.Name
     if names.check("network", name) in _RESERVED:
         raise InvalidRequest(f"{name!r} is the engine's own network; take another name")
@@ -33,13 +37,12 @@ def network_body(body: NetworkBody) -> dict[str, Any]:
         raise Refused("field", f"Driver: {body.Driver or body.Scope!r} is not for builds; leave it out")
     if body.IPAM is not None and body.IPAM.Driver not in ("", "default"):
         raise Refused("field", f"IPAM.Driver: {body.IPAM.Driver!r} is not for builds")
-    if body.IPAM is not None and any(each.model_dump(exclude_defaults=True) for each in body.IPAM.addresses):
-        raise Refused("subnet", "IPAM.Config: the engine chooses the addresses of a build's networks; leave them out")
+    addresses = subnets.chosen(body.IPAM.addresses if body.IPAM else (), policy.subnets)
     if unknown := sorted(set(body.Options) - _NETWORK_OPTIONS):
         raise Refused("field", f"Options: {unknown[0]!r} is not for builds")
     check_labels(body.Labels)
     kept = body.model_dump(include={"Name", "Internal", "Attachable", "EnableIPv6", "Options", "Labels"})
-    return {**kept, "Driver": "bridge"}
+    return {**kept, "Driver": "bridge", **({"IPAM": {"Config": addresses}} if addresses else {})}
 
 
 def connect_body(body: ConnectBody, container: str, name: str, containers: Mapping[str, str]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field
 from agent import references
 from agent.errors import InvalidRequest
 from agent.fields import ByteSize, Frozen, Text
-from agent.settings.section import ImagePattern  # noqa: TC001 - pydantic needs it
+from agent.settings.section import ImagePattern, Subnet  # noqa: TC001 - pydantic needs them
 
 
 def _absolute(path: str) -> str:
@@ -52,11 +52,15 @@ class Limits(Frozen):
 
 
 class GatePolicy(Frozen):
-    """A whole policy: patterns of images that may be used as the engine has them, pulled, and pushed."""
+    """A whole policy: patterns of images that may be used as the engine has them, pulled, and pushed.
+
+    Of `subnets` a build may choose the addresses of its networks.
+    """
 
     images: tuple[ImagePattern, ...] = ()
     pull: tuple[ImagePattern, ...] = ()
     push: tuple[ImagePattern, ...] = ()
+    subnets: tuple[Subnet, ...] = ()
     limits: Limits = Limits()
 
     def may_use(self, reference: references.Reference) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from agent.fields import ByteSize  # noqa: TC001 - pydantic needs it at run time
-from agent.settings.section import GIB, MIB, ImagePatterns, Section
+from agent.settings.section import GIB, MIB, ImagePatterns, Section, Subnets
 
 
 class DockerSettings(Section):
@@ -16,6 +16,11 @@ class DockerSettings(Section):
         json_schema_extra={"allowed": "a list of patterns; in a variable, with commas between them"},
         description="Patterns of images that its containers may be made of, and that it may pull; "
         "`builds.allowed_images` if not given. Images that it made itself may be used besides.",
+    )
+    subnets: Subnets = Field(
+        [],
+        json_schema_extra={"allowed": "a list of networks, such as `10.200.0.0/16`; in a variable, with commas"},
+        description="Where its networks may have addresses of its choice; none that the host itself reaches.",
     )
     cpus: float = Field(2, ge=0.01, le=1024, description="Most CPUs of each container, and what one gets by default.")
     memory: ByteSize = Field(

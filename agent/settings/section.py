@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from agent.fields import SizeText, parse_duration
@@ -15,6 +15,10 @@ from agent.settings.reference import written
 def _split(value: Any) -> Any:
     """A list from text with commas, since a variable holds only text."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _subnet(text: str) -> str:
+    return str(ipaddress.ip_network(text))  # pydantic turns its ValueError into a refusal
 
 
 MIB = 1024**2
@@ -27,6 +31,8 @@ TABLE_NAMES = "up to 63 lower-case letters, digits or `-`, the first a letter or
 # See `agent.patterns`. None has a digest: it would be of one image, and say nothing of what that is.
 ImagePattern = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:/*\[\]-]+$", max_length=512)]
 ImagePatterns = Annotated[list[ImagePattern], BeforeValidator(_split)]
+Subnet = Annotated[str, AfterValidator(_subnet)]
+Subnets = Annotated[list[Subnet], BeforeValidator(_split)]
 
 # The type of the pydantic error that says that settings contradict each other: its context has the `sentence`, and
 # `settings`, the names of those to blame.

@@ -398,7 +398,9 @@ def test_whatever_is_asked_for_in_whatever_spelling_the_promises_are_kept(top, i
     ],
 )
 def test_a_network_is_one_that_clients_ask_for_in_their_own_ways(more):
-    made = objects.network_body(bodies.read(bodies.NetworkBody, {"Name": "net", "CheckDuplicate": True, **more}))
+    made = objects.network_body(
+        bodies.read(bodies.NetworkBody, {"Name": "net", "CheckDuplicate": True, **more}), GatePolicy()
+    )
     assert (made["Name"], made["Driver"], "IPAM" in made) == ("net", "bridge", False)
 
 
@@ -414,5 +416,71 @@ def test_a_network_is_one_that_clients_ask_for_in_their_own_ways(more):
 )
 def test_a_network_with_more_than_that_is_refused_by_its_rule(more, rule):
     with pytest.raises(Refused) as refusal:
-        objects.network_body(bodies.read(bodies.NetworkBody, {"Name": "net", **more}))
+        objects.network_body(bodies.read(bodies.NetworkBody, {"Name": "net", **more}), GatePolicy())
     assert refusal.value.rule == rule
+
+
+ALLOWED = GatePolicy(subnets=("10.200.0.0/16", "fd00:5::/32"))
+
+
+def addresses(*asked, policy=ALLOWED):
+    body = bodies.read(bodies.NetworkBody, {"Name": "net", "IPAM": {"Config": list(asked)}})
+    return objects.network_body(body, policy)["IPAM"]["Config"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "made"),
+    [
+        ({"Subnet": "10.200.3.0/24"}, {"Gateway": "10.200.3.1"}),
+        (
+            {"Subnet": "10.200.0.0/16", "IPRange": "10.200.5.0/24"},
+            {"Gateway": "10.200.5.1", "IPRange": "10.200.5.0/24"},
+        ),
+        ({"Subnet": "10.200.3.0/24", "Gateway": "10.200.3.254"}, {"Gateway": "10.200.3.254"}),
+        ({"Subnet": "fd00:5:1::/64"}, {"Gateway": "fd00:5:1::1"}),
+        (
+            {"Subnet": "10.200.3.0/24", "AuxiliaryAddresses": {"router": "10.200.3.9"}},
+            {"Gateway": "10.200.3.1", "AuxiliaryAddresses": {"router": "10.200.3.9"}},
+        ),
+    ],
+)
+def test_addresses_that_policy_has_for_builds_may_be_chosen(asked, made):
+    assert addresses(asked) == [{"Subnet": asked["Subnet"], "AuxiliaryAddresses": {}, **made}]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"Subnet": "10.201.0.0/24"},
+        {"Subnet": "10.0.0.0/8"},
+        {"Subnet": "10.200.0.0/15"},
+        {"Subnet": "0.0.0.0/0"},
+        {"Subnet": "fd00:6::/64"},
+        {"Subnet": "::ffff:10.200.0.0/112"},
+    ],
+)
+def test_addresses_that_it_does_not_have_are_refused(asked):
+    with pytest.raises(Refused) as refusal:
+        addresses({"Subnet": "10.200.3.0/24"}, asked)
+    assert refusal.value.rule == "subnet"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"Subnet": "10.200.3.1/24"},
+        {"Subnet": "10.200.3.0/24/1"},
+        {"Gateway": "10.201.0.1"},
+        {"Gateway": "10.200.3.0/23"},
+        {"Gateway": "fd00:5::1"},
+        {"IPRange": "10.200.4.0/24"},
+        {"IPRange": "10.200.0.0/16"},
+        {"AuxiliaryAddresses": {"x": "10.201.0.1"}},
+        {"Gateway": "10.201.0.1", "AuxiliaryAddresses": {"Gateway": "10.200.3.9"}},
+        {"Subnet": "10.200.0.0/24", "IPRange": "10.200.0.0/16"},
+    ],
+)
+def test_addresses_that_do_not_fit_are_no_request(more):
+    with pytest.raises(InvalidRequest) as refusal:
+        addresses({"Subnet": "10.200.3.0/24", **more})
+    assert not isinstance(refusal.value, Refused)

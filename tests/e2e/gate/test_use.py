@@ -12,7 +12,7 @@ from urllib.parse import quote
 import docker
 import pytest
 
-from tests.e2e.gate_process import cli
+from tests.e2e.gate_process import POLICY, cli
 from tests.e2e.harness import BUSYBOX, until
 
 pytestmark = pytest.mark.engine
@@ -145,6 +145,19 @@ def test_a_published_port_is_reached_at_the_networks_gateway_alone(gate):
     (shown,) = json.loads(cli(gate, "inspect", "web").stdout)
     assert host == shown["NetworkSettings"]["Gateway"] == shown["NetworkSettings"]["Networks"]["bridge"]["Gateway"]
     assert served(address) == b"page\n"
+
+
+def test_a_network_has_addresses_of_the_builds_choice_where_policy_has_some(gate_of):
+    gate = gate_of("subnets", 'subnets = ["198.19.7.0/24"]\n' + POLICY).start()
+    cli(gate, "network", "create", "--subnet", "198.19.7.0/28", "--ip-range", "198.19.7.8/29", "net")
+    cli(gate, "run", "-d", "--name", "web", "--network", "net", "--ip", "198.19.7.3", "-p", "8080:80", BUSYBOX, *SERVER)
+    shown = gate.client.containers.get("web").attrs["NetworkSettings"]["Networks"]["net"]
+    assert (shown["IPAddress"], shown["Gateway"]) == ("198.19.7.3", "198.19.7.9")
+    assert served("198.19.7.3:80") == served("198.19.7.9:8080") == b"page\n"
+    taken = cli(gate, "network", "create", "--subnet", "198.19.7.0/25", "second", check=False)
+    assert b"overlap" in taken.stderr
+    refused = cli(gate, "network", "create", "--subnet", "198.19.8.0/24", "elsewhere", check=False)
+    assert b"198.19.8.0/24 is in none of the subnets" in refused.stderr
 
 
 def test_no_image_makes_a_container_look_like_one_of_the_services_own(gate):
