@@ -290,7 +290,12 @@ class Service:
         )
 
     def _turns(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
-        own = {"scheduler": self.scheduler.turn, "reaper": self._reap, "engine watch": self.watch.turn}
+        own = {
+            "scheduler": self.scheduler.turn,
+            "reaper": self._reap,
+            "engine watch": self.watch.turn,
+            "disk watch": self.docker.watch_disk,
+        }
         return {**own, **({} if self.door is None else self.door.turns())}
 
     async def _remove_cells(self) -> None:

@@ -19,6 +19,8 @@ from agent.docker_access.relay import Relay
 from agent.engine import container_name
 from agent.errors import AgentError, EngineUnavailable
 from agent.files import tree
+from agent.gate import disk
+from agent.gate.gate import Gate
 from agent.threads import in_thread
 from agent.unix_socket import Connections, listen
 
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from agent.docker_access.scoped import Gates
     from agent.engine import Engine
     from agent.files.workspace import Workspaces
-    from agent.gate.gate import Gate
     from agent.gate.policy import Refused
     from agent.gate.upstream import Connection
     from agent.metrics import Metrics
@@ -109,6 +110,18 @@ class DockerAccess:
                 await self._remove(build_id)
                 self.metrics.reaped.labels("docker").inc()
         await self.daemons.look(alive, container_name)
+
+    async def watch_disk(self) -> None:
+        """See what builds have on the disk, and wait a while. Raises AgentError."""
+        await disk.turn(self._look_at_disk)
+
+    async def _look_at_disk(self) -> None:
+        gates = [each for each in self._open.values() if isinstance(each, Gate)]
+        if gates or self.daemons.running:
+            found = await disk.sizes(self.gates.upstream)
+            for gate in gates:
+                await disk.judge(gate, found)
+            await self.daemons.judge(found)
 
     async def hang_up_all(self) -> None:
         """Serve nobody any more, and leave what builds made to those that still run."""

@@ -18,7 +18,7 @@ ROLE_CACHE = "docker-cache"
 LABEL_DOMAIN = "sibling.docker.domain"
 NAME = "docker.sock"
 SOCKET = "/run/sibling-docker"  # the folder of its socket, for it
-_DATA = "/var/lib/docker"
+DATA = "/var/lib/docker"
 # Of a builder's steps, in the network namespace of the build, which later gets networks that the engine chooses. It
 # chooses none of these, which are for tests of network devices (RFC 2544).
 _BUILDER_NETWORK = "198.18.0.1/24"
@@ -49,7 +49,7 @@ if [ "$(cat /proc/sys/net/ipv4/ip_forward)" != 1 ]; then
     echo 1 >/run/proc/sys/net/ipv4/ip_forward
     umount /run/proc
 fi
-for file in {_DATA}/containers/*/hostconfig.json; do
+for file in {DATA}/containers/*/hostconfig.json; do
     [ ! -e "$file" ] || sed -i 's/"RestartPolicy":{{"Name":"[a-z-]*"/"RestartPolicy":{{"Name":"no"/' "$file"
 done
 rm -f {SOCKET}/{NAME}
@@ -96,7 +96,7 @@ def body(
 
 def data(cache: str | None) -> dict[str, Any]:
     """The mount of what it keeps: a volume of that name, or one that goes with it."""
-    return {"Type": "volume", "Target": _DATA, **({"Source": cache} if cache else {})}
+    return {"Type": "volume", "Target": DATA, **({"Source": cache} if cache else {})}
 
 
 def _rights(settings: DaemonSettings) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def _config(settings: DaemonSettings, *, builder: bool) -> dict[str, Any]:
     return {
         "hosts": [f"unix://{SOCKET}/{NAME}"],
         "group": "root",
-        "data-root": _DATA,
+        "data-root": DATA,
         "shutdown-timeout": 1,
         "builder": building,
         **network,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from agent.gate import disk
     from agent.gate.upstream import Connection
 
 _PAUSE = 0.05  # seconds
@@ -47,6 +48,16 @@ async def connected(folder: Path, build_id: str) -> Connection:
             return await connect(path)
     except (OSError, EngineUnavailable) as error:
         raise EngineUnavailable(f"the Docker daemon of build {build_id} is gone: {error}") from error
+
+
+async def on_disk(upstream: Upstream, container: str, found: disk.Sizes) -> int:
+    """Bytes that it has in the volume of its data and in its own files; 0 if it is gone."""
+    there = await upstream.ask("GET", f"/containers/{container}/json")
+    if not there.ok:
+        return 0
+    facts = there.json()
+    data = [each["Name"] for each in facts["Mounts"] if each["Destination"] == daemon_body.DATA]
+    return found.containers.get(facts["Id"], 0) + sum(found.volumes.get(each, 0) for each in data)
 
 
 async def _answering(upstream: Upstream, daemon: Upstream, container: str, build_id: str, patience: float) -> None:

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from agent import references, toolkit
 from agent.docker_access import daemon_body, rights
-from agent.docker_access.daemon_start import connected, start
+from agent.docker_access.daemon_start import connected, on_disk, start
 from agent.engine import LABEL_BUILD, LABEL_ROLE, LABEL_SERVICE
 from agent.errors import EngineError
 from agent.files import tree
+from agent.gate import disk
 from agent.pull import pull
 from agent.threads import in_thread
 
@@ -73,6 +74,7 @@ class Daemons:
     _starts: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _choosing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _caches: dict[str, str] = field(default_factory=dict)  # by build
+    _running: dict[str, tuple[str, Callable[[str], None]]] = field(default_factory=dict)  # by build: container, note
     _ending: dict[str, asyncio.Event] = field(default_factory=dict)  # by cache
 
     def __post_init__(self) -> None:
@@ -102,6 +104,7 @@ class Daemons:
         if (begun := self._starts.pop(build_id, None)) is not None:
             begun.cancel()
             await asyncio.gather(begun, return_exceptions=True)
+        self._running.pop(build_id, None)
         name = daemon_name(container)
         caches = [each.source for each in await self._mounts(name) if each.source.startswith(_cache_prefix(self.place))]
         try:
@@ -115,6 +118,20 @@ class Daemons:
                 ending.set()
         await in_thread(tree.remove, tree.child(self.folder, build_id))
 
+    async def judge(self, found: disk.Sizes) -> None:
+        """End daemons that have too much on the disk. Raises EngineError."""
+        for build_id, (container, note) in tuple(self._running.items()):
+            used = await on_disk(self.upstream, container, found)
+            if used > self.settings.disk:
+                del self._running[build_id]
+                note(f"the Docker daemon of this build has {used} bytes on the disk, over daemon.disk; it is ended")
+                await self.engine.stop(container, _STOP_GRACE)
+
+    @property
+    def running(self) -> bool:
+        """Whether any was started and is not stopped yet."""
+        return bool(self._running)
+
     async def look(self, alive: Collection[str], container: Callable[[str], str]) -> None:
         """End those of builds that are over, as after a crash. Raises AgentError."""
         for build_id in await in_thread(self.ids):
@@ -126,6 +143,7 @@ class Daemons:
             raise rights.no_daemons()
         there = await self.engine.container(sidecar.name)
         if there is not None and there.state == "running":
+            self._running[sidecar.build_id] = (sidecar.name, note)
             return
         began = time.monotonic()
         await self.engine.remove(sidecar.name)
@@ -135,6 +153,7 @@ class Daemons:
         mirror = await self._mirror(note)
         cache = await self._create(sidecar, image, mirror)
         await start(self.upstream, sidecar.name, folder, sidecar.build_id, self.settings.start_timeout)
+        self._running[sidecar.build_id] = (sidecar.name, note)
         where = "an empty volume" if cache is None else f"its volume {cache}"
         note(f"a Docker daemon of this build's own is ready after {time.monotonic() - began:.1f} s, on {where}")
 
@@ -213,9 +232,7 @@ class Daemons:
 
     async def _see_size(self, cache: str) -> None:
         """Remove it if it is too large: what the daemon itself says of that cannot be trusted."""
-        found = (await self.upstream.ask("GET", "/system/df", {"type": "volume"})).done().json()
-        sizes = {each["Name"]: (each.get("UsageData") or {}).get("Size", 0) for each in found["Volumes"] or ()}
-        if sizes.get(cache, 0) > self.settings.cache_size:
+        if (await disk.sizes(self.upstream)).volumes.get(cache, 0) > self.settings.cache_size:
             await self.upstream.ask("DELETE", f"/volumes/{cache}")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.errors import Conflict, InvalidRequest
 from agent.files import tree
-from agent.gate import bodies, create, names, resources, shown, strict_json
+from agent.gate import bodies, create, disk, names, resources, shown, strict_json
 from agent.gate.answers import hijack, pass_on
 from agent.gate.policy import Refused
 from agent.gate.queries import filters, of_build, only
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from agent.gate.gate import Gate
 
 _FREE_PORTS = range(32768, 61000)  # Linux' own range (ip_local_port_range), as Docker's
+_STARTS = {"start", "restart", "unpause"}
 _PS_OPTIONS = re.compile(r"[A-Za-z, -]{0,100}")
 _KEPT_FILTERS = {
     "status",
@@ -178,6 +179,8 @@ def acting(method: str, action: str, *keys: str) -> Any:
         query = only(exchange, *keys)
         container = gate.own.container_id(name)
         await exchange.nothing()
+        if action in _STARTS:
+            disk.see_room(gate)
         await pass_on(exchange, await gate.upstream.ask(method, f"/containers/{container}/{action}", query))
 
     return act

@@ -13,7 +13,7 @@ import h11
 import structlog
 
 from agent.errors import AgentError, Conflict, EngineError, InvalidRequest, NotFound, Unavailable
-from agent.gate import names, routes
+from agent.gate import disk, names, routes
 from agent.gate.exchange import MAX_HEADER, Exchange, Reader
 from agent.gate.own import LABEL, Own
 from agent.gate.policy import Refused
@@ -64,6 +64,7 @@ class Gate:
     admit: Callable[[Gate], Awaitable[None]] | None = None
     builder: Builder | None = None  # without one, nothing is built
     execs: set[str] = field(default_factory=set)  # ids
+    is_full: bool = False  # it had too much on the disk at the last look
     made: set[str] = field(default_factory=set)  # all containers ever, as events come after the removal
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # counting and making are one step
 
@@ -90,6 +91,7 @@ class Gate:
 
     async def see_room(self, kind: Kind, more: int) -> None:
         """See that the build may have so many more of them; for who holds the lock. Raises Refused."""
+        disk.see_room(self)
         limits = self.policy.limits
         most = {"container": limits.containers, "network": limits.networks + 1, "volume": limits.volumes}[kind]
         if self.journal.count(kind) + more > most:

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from agent import references
 from agent.docker_access import daemon_body
-from agent.docker_access.daemon_start import connected, start
+from agent.docker_access.daemon_start import connected, on_disk, start
 from agent.errors import EngineError
 from agent.fields import ByteSize, Duration, Frozen, Text
 from agent.gate import names
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from agent.gate import disk
     from agent.gate.gate import Gate
     from agent.gate.upstream import Connection
 
@@ -38,6 +39,7 @@ class BuilderPolicy(Frozen):
     memory: ByteSize = 4 * 1024**3  # bytes
     cpus: float = Field(2.0, gt=0, le=4096)
     pids: int = Field(8192, gt=0, le=2**22)
+    disk: ByteSize = 40 * 1024**3  # bytes
     start_timeout: Duration = 60.0
 
 
@@ -60,8 +62,21 @@ class OwnBuilder:
                 self._started = True
         return await connected(self.folder, self.gate.build)
 
+    async def judge(self, found: disk.Sizes) -> None:
+        """End it if it has too much on the disk. Raises EngineError."""
+        used = await on_disk(self.gate.upstream, self._name, found) if self._started else 0
+        if used > self.policy.disk:
+            kept = f"; remove the volume {self.policy.cache}" if self.policy.cache else ""
+            self.note(f"the builder has {used} bytes on the disk, over builder.disk, and is ended{kept}")
+            await self.gate.upstream.ask("DELETE", f"/containers/{self._name}", {"force": "1", "v": "1"})
+
+    @property
+    def _name(self) -> str:
+        """Of its container."""
+        return f"{self.gate.network_name}-builder"
+
     async def _start(self) -> None:
-        upstream, name = self.gate.upstream, f"{self.gate.network_name}-builder"
+        upstream, name = self.gate.upstream, self._name
         image = str(references.parse(self.policy.image))
         if not (await upstream.ask("GET", f"/images/{image}/json")).ok:
             raise EngineError(f"the builder's image {image} is not on the engine; pull it there")

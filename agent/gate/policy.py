@@ -48,6 +48,7 @@ class Limits(Frozen):
     execs: int = Field(1000, gt=0)  # in the life of the gate
     connections: int = Field(200, gt=0)  # at the same time, each with one request
     tags: int = Field(500, gt=0)
+    disk: ByteSize = 20 * 1024**3  # bytes that containers and volumes may have, all together
     image_bytes: ByteSize = 20 * 1024**3  # that images of the build may have, all together
 
 

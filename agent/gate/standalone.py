@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, ValidationError
 
-from agent.errors import InvalidSettings
+from agent.errors import EngineError, InvalidSettings
 from agent.files import tree
+from agent.gate import disk
 from agent.gate.builder import Builder
 from agent.gate.gate import Gate
 from agent.gate.journal import Journal
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _BUILD = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_RETRY = 30.0  # seconds
 _MODE = r"0?[0-7]{3}"
 
 
@@ -61,6 +63,7 @@ async def serve(
         refused=lambda refusal: note(str(refusal)),
     )
     builder_folder = await in_thread(Path(socket).with_name(f"{socket.name}.builder").absolute)
+    own = None
     if policy.builder is not None:
         own = OwnBuilder(gate=gate, policy=policy.builder, folder=builder_folder, note=note)
         gate.builder = Builder(Upstream(own.connect))
@@ -76,11 +79,29 @@ async def serve(
         except OSError as error:
             raise InvalidSettings(f"the socket {socket} cannot be made: {error.strerror}") from error
         ready()
+        watching = asyncio.create_task(_watch_disk(gate, own, note))
         await ended.wait()
+        watching.cancel()
     finally:
         await gate.close()
         await in_thread(socket.unlink, missing_ok=True)
         await in_thread(tree.remove, builder_folder)
+
+
+async def _watch_disk(gate: Gate, builder: OwnBuilder | None, note: Callable[[str], None]) -> None:
+    async def look() -> None:
+        if gate.journal.count("container") + gate.journal.count("volume") + gate.journal.count("builder"):
+            found = await disk.sizes(gate.upstream)
+            await disk.judge(gate, found)
+            if builder is not None:
+                await builder.judge(found)
+
+    while True:
+        try:
+            await disk.turn(look)
+        except EngineError as error:
+            note(f"what the build has on the disk cannot be told: {error}")
+            await asyncio.sleep(_RETRY)
 
 
 def _read(file: Path) -> _File:

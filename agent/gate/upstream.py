@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from agent.gate.exchange import Exchange
 
+    Pairs = Mapping[str, str] | Sequence[tuple[str, str]]
+
 _CONNECT = 10.0  # seconds
 _MAX_ANSWER = 64 * 1024 * 1024  # bytes of an answer that is read as a whole
 Body = bytes | None
@@ -121,7 +123,7 @@ class Upstream:
         """The one behind a Unix socket's path or `unix://` URL."""
         return cls(partial(connect, host.removeprefix("unix://")))
 
-    async def ask(self, method: str, path: str, query: Mapping[str, str] | None = None, body: object = None) -> Answer:
+    async def ask(self, method: str, path: str, query: Pairs | None = None, body: object = None) -> Answer:
         """Ask with JSON, and take the whole answer."""
         content = None if body is None else json.dumps(body).encode()
         async with self.request(method, path, query, body=content) as reply:
@@ -132,11 +134,11 @@ class Upstream:
         self,
         method: str,
         path: str,
-        query: Mapping[str, str] | Sequence[tuple[str, str]] | None = None,
+        query: Pairs | None = None,
         *,
         body: Body = None,
         stream: AsyncIterator[bytes] | None = None,
-        headers: Mapping[str, str] | Sequence[tuple[str, str]] = (),
+        headers: Pairs = (),
         upgrade: str | None = None,
     ) -> AsyncIterator[Reply]:
         """A new request, and its answer while the block lasts. `path` has no version; each part of it is quoted.

@@ -47,4 +47,5 @@ class DaemonSettings(Section):
     cache_size: ByteSize = Field(
         20 * GIB, description="Size above which such a volume is removed after a build. Build cache is kept below it."
     )
+    disk: ByteSize = Field(40 * GIB, description="What a daemon may have on the disk; it is ended if it has more.")
     start_timeout: Duration = Field(60, description="How long a daemon may take until it answers.")

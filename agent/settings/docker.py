@@ -34,6 +34,9 @@ class DockerSettings(Section):
     execs: int = Field(1000, ge=1, description="Commands by `docker exec`, in all.")
     connections: int = Field(200, ge=1, description="Connections to the socket at once.")
     tags: int = Field(500, ge=1, description="Names that it may give to images.")
+    disk: ByteSize = Field(
+        20 * GIB, description="What its containers and volumes may have on the disk; containers end if they have more."
+    )
     image_bytes: ByteSize = Field(
         20 * GIB, description="What images that it made may have together, before it makes another one."
     )

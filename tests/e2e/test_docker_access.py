@@ -74,6 +74,15 @@ def test_what_is_refused_is_in_the_log_and_in_the_metrics_by_its_rule(service, s
     assert 'sibling_docker_access_total{level="scoped"}' in metrics
 
 
+def test_what_has_too_much_on_the_disk_ends(service_with, clients):
+    service = service_with(docker__images=BUSYBOX, docker__disk="20m")
+    fill = f"docker run {BUSYBOX} sh -c 'head -c 40000000 /dev/zero >/file; sleep 900'"
+    build = service.run(image=clients, docker="scoped", commands=[f"{fill} || echo $?"])
+    assert service.streams(build["id"])["stdout"] == b"137\n"
+    assert "(limits.disk): the build has 400" in service.streams(build["id"])["sibling"].decode()
+    assert 'sibling_gate_refusals_total{rule="limits.disk"} 1.0' in service.client.get("/metrics").text
+
+
 def test_two_builds_at_once_do_not_see_each_other(service, clients):
     script = f"docker run -d --name {{}} {BUSYBOX} sleep 60 >/dev/null; echo ready; until [ -e go ]; do sleep 0.1; done"
     first, second = (

@@ -172,6 +172,22 @@ def test_a_volume_that_grew_too_large_is_not_kept(service_with, clients, busybox
     assert caches(service) == []
 
 
+def test_a_daemon_that_has_too_much_on_the_disk_is_ended(service_with, clients, busybox):
+    service = service_with(daemon__image=DIND, daemon__disk="1m", daemon__cache_size="1m")
+    source = service.client.put("/v1/sources", content=tar_of({"busybox.tar": busybox})).json()
+    ran = service.run(
+        image=clients,
+        docker="isolated",
+        commands=[LOAD, "while docker info >/dev/null 2>&1; do sleep 1; done; docker info"],
+        source={"type": "uploaded", "id": source["id"]},
+    )
+    text = service.text(ran["id"]).decode()
+    assert "over daemon.disk; it is ended" in text
+    assert "is gone" in text
+    assert_nothing_left(service)
+    assert caches(service) == []
+
+
 @pytest.fixture
 def network(docker_host):
     """A network of the test's own, whose gateway is an address of the host's that builds reach."""

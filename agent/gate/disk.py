@@ -1,0 +1,72 @@
+"""What builds have on the engine's disk, to which the engine itself sets no limit: looked at now and then.
+
+For a look the engine walks through the files of all its containers and volumes, also of others. So the longer one
+takes, the longer is the pause after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agent.gate.policy import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from agent.gate.gate import Gate
+    from agent.gate.upstream import Upstream
+
+_PAUSE = 5.0  # seconds
+_MOST_OF_THE_TIME = 1 / 20
+_WALKED = [("type", "container"), ("type", "volume")]
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Bytes: what containers wrote to their own files, by id, and what is in volumes, by name."""
+
+    containers: Mapping[str, int]
+    volumes: Mapping[str, int]
+
+
+async def sizes(upstream: Upstream) -> Sizes:
+    """Of all there are (Docker API, SystemDataUsage). Raises EngineError."""
+    found = (await upstream.ask("GET", "/system/df", _WALKED)).done().json()
+    return Sizes(
+        {each["Id"]: each.get("SizeRw") or 0 for each in found["Containers"] or ()},
+        {each["Name"]: (each.get("UsageData") or {}).get("Size", 0) for each in found["Volumes"] or ()},
+    )
+
+
+async def turn(look: Callable[[], Awaitable[None]]) -> None:
+    """Take a look, and the pause after it."""
+    began = time.monotonic()
+    await look()
+    await asyncio.sleep(max(_PAUSE, (time.monotonic() - began) * (1 / _MOST_OF_THE_TIME - 1)))
+
+
+async def judge(gate: Gate, found: Sizes) -> None:
+    """End the containers of a build that has too much, which can then make nothing more before it removed some."""
+    limit, was_full = gate.policy.limits.disk, gate.is_full
+    used = sum(found.containers.get(each, 0) for each in gate.journal.all("container"))
+    used += sum(found.volumes.get(each, 0) for each in gate.journal.all("volume"))
+    gate.is_full = used > limit
+    if not gate.is_full:
+        return
+    if not was_full:
+        gate.refused(
+            Refused("limits.disk", f"the build has {used} bytes on the disk, and may have {limit}; its containers end")
+        )
+    for container in gate.journal.all("container"):
+        await gate.upstream.ask("POST", f"/containers/{container}/kill")  # refused for those that do not run
+
+
+def see_room(gate: Gate) -> None:
+    """Raise Refused if the build had too much at the last look."""
+    if gate.is_full:
+        raise Refused(
+            "limits.disk", f"the build has over {gate.policy.limits.disk} bytes on the disk; remove some of it first"
+        )
