@@ -81,9 +81,9 @@ def test_a_gigabyte_each_way_in_flat_memory(gates, tmp_path):
     run("run", "-d", "--name", "big", BUSYBOX, "sleep", "600", stdout=subprocess.DEVNULL)
     run("cp", str(big), "big:/big")
     run("cp", "big:/big", "-", stdout=subprocess.DEVNULL)
-    run("exec", "big", "sh", "-c", "cat /big; rm /big; head -c 300000000 /dev/zero >/big", stdout=subprocess.DEVNULL)
+    run("exec", "big", "cat", "/big", stdout=subprocess.DEVNULL)
     run("commit", "big", "big:1", stdout=subprocess.DEVNULL)
     run("save", "-o", str(big), "big:1")
-    assert big.stat().st_size > 300_000_000
+    assert big.stat().st_size > GIB
     run("load", "-i", str(big), stdout=subprocess.DEVNULL)
     assert most - before < ROOM
