@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
+from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
     from pathlib import Path
 
 R = TypeVar("R", bound=asyncio.StreamReader)
 _CHUNK = 256 * 1024
+_PATIENCE, _LOOK = 60.0, 0.1  # seconds
 
 
 class Connections(Generic[R]):
@@ -28,7 +32,8 @@ class Connections(Generic[R]):
         self._serve = serve
         self._reader = reader
         self._most = most
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._unbroken: Counter[asyncio.Task[Any] | None] = Counter()
         self._server: asyncio.Server | None = None
 
     @property
@@ -46,15 +51,31 @@ class Connections(Generic[R]):
 
         self._server = await loop.create_unix_server(connected, sock=listener)
 
+    @contextmanager
+    def unbroken(self) -> Iterator[None]:
+        """What a connection's task does in the block, it does to the end also when somebody hangs up meanwhile."""
+        task = asyncio.current_task()
+        self._unbroken[task] += 1
+        try:
+            yield
+        finally:
+            self._unbroken[task] -= 1
+            self._unbroken += Counter()  # forget those at zero
+
     async def hang_up(self) -> None:
-        """Serve nobody any more."""
+        """Serve nobody any more; what was to be written and nobody reads is lost."""
         if self._server is not None:
             self._server.close()
         self._server = None
+        deadline = time.monotonic() + _PATIENCE
+        cancelled = set()
         while self._tasks:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            for task, writer in self._tasks.items():
+                writer.transport.abort()
+                if task not in cancelled and (not self._unbroken[task] or time.monotonic() > deadline):
+                    task.cancel()
+                    cancelled.add(task)
+            await asyncio.wait(self._tasks, timeout=_LOOK, return_when=asyncio.FIRST_COMPLETED)
 
     def _accept(self, reader: R, writer: asyncio.StreamWriter) -> None:
         # Without a server it was just being accepted when somebody hung up.
@@ -62,8 +83,8 @@ class Connections(Generic[R]):
             writer.close()
             return
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = writer
+        task.add_done_callback(self._tasks.pop)
 
 
 async def tunnel(

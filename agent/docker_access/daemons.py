@@ -19,7 +19,7 @@ from agent import references, toolkit
 from agent.docker_access import daemon_body, rights
 from agent.docker_access.daemon_start import connected, on_disk, start
 from agent.engine import LABEL_BUILD, LABEL_ROLE, LABEL_SERVICE
-from agent.errors import EngineError
+from agent.errors import AgentError
 from agent.files import tree
 from agent.gate import disk
 from agent.pull import pull
@@ -168,7 +168,7 @@ class Daemons:
             if self.settings.mirror_image is not None:
                 await self._image(self.settings.mirror_image, note)
             return await self.mirror.url()
-        except EngineError as error:  # what it has can be had without it
+        except AgentError as error:  # what it has can be had without it
             note(f"images come straight from their registries: {error}")
             return None
 

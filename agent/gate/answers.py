@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 async def pass_on(exchange: Exchange, answer: Answer) -> None:
     """Answer with the engine's status and JSON, which is of this build's things alone."""
-    await exchange.answer(answer.status, answer.json() if answer.content.strip() else None)
+    if answer.ok:
+        await exchange.answer(answer.status, answer.json() if answer.content.strip() else None)
+    else:
+        await exchange.answer(answer.status, {"message": answer.message()})
 
 
 async def hijack(

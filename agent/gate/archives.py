@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import json
 import lzma
+import os
 import posixpath
 import tarfile
 import zlib
@@ -28,16 +29,41 @@ if TYPE_CHECKING:
 _MANIFEST = "manifest.json"
 _ELSEWHERE = "repositories"  # where names are as well, for Docker before 1.10
 _MOST_MEMBERS, _MOST_IMAGES, _MOST_TEXTS, _MOST_LINKS = 20_000, 100, 500, 10
+_MOST_CONFIG = 128 * 1024  # bytes: the engine tells it in every list of images, to all
 _CHUNK = 1024 * 1024
+_XZ_MEMORY = 128 * 1024**2  # bytes; with `xz -9` it takes 65 MiB
 _GZIP = b"\x1f\x8b"
-_OPENERS: tuple[tuple[bytes, Callable[..., Any]], ...] = (
-    (_GZIP, gzip.open),
-    (b"BZh", bz2.open),
-    (b"\xfd7zXZ", lzma.open),
-)
 # The first are of zstd: a frame, and frames that are skipped (RFC 8878, 3.1).
 _ZSTD = (b"\x28\xb5\x2f\xfd", *(bytes([first]) + b"\x2a\x4d\x18" for first in range(0x50, 0x60)))
 _NOT_OF_LAYERS = (*_ZSTD, b"BZh", b"\xfd7zXZ")
+
+
+def _with(opener: Callable[..., Any]) -> Callable[[IO[bytes]], Iterator[bytes]]:
+    def pieces(file: IO[bytes]) -> Iterator[bytes]:
+        with opener(file) as stream:
+            while piece := stream.read(_CHUNK):
+                yield piece
+
+    return pieces
+
+
+def _xz(file: IO[bytes]) -> Iterator[bytes]:
+    """As `lzma.open`, with a limit to the memory that what is packed can ask for."""
+    while data := file.read(_CHUNK):
+        stream = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
+        while not stream.eof:
+            if stream.needs_input and not (data := data or file.read(_CHUNK)):
+                raise EOFError("it ends in the middle")
+            yield stream.decompress(data, _CHUNK)
+            data = b""
+        file.seek(-len(stream.unused_data), os.SEEK_CUR)  # of another one after it
+
+
+_UNPACKERS: tuple[tuple[bytes, Callable[[IO[bytes]], Iterator[bytes]]], ...] = (
+    (_GZIP, _with(gzip.open)),
+    (b"BZh", _with(bz2.open)),
+    (b"\xfd7zXZ", _xz),
+)
 
 
 class Renamed:
@@ -134,20 +160,19 @@ class Archive:
                     with _readable():
                         written[part] = self._copy(part, f"{len(written)}", out)
             config, *layers = (written[part] for part in parts)
-            if [each.digest for each in layers] != _diff_ids(self._json(parts[0], image["Config"])):
+            if [each.digest for each in layers] != _diff_ids(self._json(parts[0], image["Config"], _MOST_CONFIG)):
                 raise InvalidRequest("the layers of an image are not those whose digests its config has")
             manifest.append({"Config": config.name, "RepoTags": [anchor], "Layers": [each.name for each in layers]})
         out.write(_file(_MANIFEST, json.dumps(manifest).encode()) + bytes(2 * tar.BLOCK))
 
     def _unpack(self, file: IO[bytes], unpacked: IO[bytes]) -> IO[bytes]:
-        opener = next((each for magic, each in _OPENERS if _begins(file, 0, magic)), None)
-        if opener is None:
+        unpacker = next((each for magic, each in _UNPACKERS if _begins(file, 0, magic)), None)
+        if unpacker is None:
             return file
         file.seek(0)
-        with opener(file) as stream:
-            while piece := stream.read(_CHUNK):
-                self._count(len(piece))
-                unpacked.write(piece)
+        for piece in unpacker(file):
+            self._count(len(piece))
+            unpacked.write(piece)
         self._left = self._most
         return unpacked
 
@@ -183,9 +208,9 @@ class Archive:
             raise InvalidRequest(f"{_MANIFEST} is no list of up to {_MOST_IMAGES} images")
         return entries
 
-    def _json(self, part: _Part, name: str) -> Any:
-        if part.size > strict_json.MAX:
-            raise TooLarge(f"{name!r} in the archive is over {strict_json.MAX} bytes")
+    def _json(self, part: _Part, name: str, most: int = strict_json.MAX) -> Any:
+        if part.size > most:
+            raise TooLarge(f"{name!r} in the archive is over {most} bytes")
         self._file.seek(part.at)
         return strict_json.parse(self._read(part.size))
 

@@ -14,7 +14,7 @@ from agent.errors import InvalidRequest
 from agent.gate import keeping, logins
 from agent.gate.answers import pass_on
 from agent.gate.policy import Refused
-from agent.gate.queries import only
+from agent.gate.queries import only, several
 
 if TYPE_CHECKING:
     from agent.gate.builder import Builder
@@ -42,11 +42,10 @@ async def built(gate: Gate, exchange: Exchange) -> None:
     if query.get("networkmode", "") not in _NETWORKS:
         raise Refused("build", f"networkmode: a step can have the network default or none, not {query['networkmode']}")
     headers = {"Content-Type": "application/x-tar", **logins.by_registry(exchange)}
-    pairs = [(name, each) for name, value in query.items() for each in value.split("\n")]
-    body = keeping.capped(gate, exchange.body())
+    body = keeping.capped(exchange.body(), gate.policy.limits.image_bytes)
     async with (
         _builder(gate).building(gate) as daemon,
-        daemon.request("POST", "/build", pairs, stream=body, headers=headers) as reply,
+        daemon.request("POST", "/build", several(query, "t", "extrahosts"), stream=body, headers=headers) as reply,
     ):
         await exchange.relay(reply.status, reply.pieces(), {"Content-Type": "application/json"})
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import secrets
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from agent.errors import Conflict, InvalidRequest
 from agent.files import tree
-from agent.gate import bodies, create, disk, names, resources, shown, strict_json
+from agent.gate import bodies, create, disk, names, objects, resources, shown, strict_json
 from agent.gate.answers import hijack, pass_on
 from agent.gate.policy import Refused
-from agent.gate.queries import filters, of_build, only
+from agent.gate.queries import filters, number, of_build, only
 from agent.threads import in_thread
 
 if TYPE_CHECKING:
@@ -20,7 +21,15 @@ if TYPE_CHECKING:
 
 _FREE_PORTS = range(32768, 61000)  # Linux' own range (ip_local_port_range), as Docker's
 _STARTS = {"start", "restart", "unpause"}
-_PS_OPTIONS = re.compile(r"[A-Za-z, -]{0,100}")
+# Options of ps(1) with which what is before the process id is one word each. With some, the engine reads all processes
+# of the host, and keeps those lines that have an id of the container's where the title says that ids are.
+_PS_BEFORE = "user|uid|ppid|pgid|group|gid"
+_PS_AFTER = (
+    f"{_PS_BEFORE}|s|stat|state|pcpu|pmem|%cpu|%mem|rss|vsz|tty|tname|ni|pri|nlwp|time|etime|start|stime|comm|cmd|args"
+)
+_PS_OPTIONS = re.compile(
+    rf"|-?(?:ef|eF|aux|axu|ax|x|e|A|f|u|l)|-?(?:e|ax|A)?o ?(?:(?:{_PS_BEFORE}),)*pid(?:,(?:{_PS_AFTER}))*"
+)
 _KEPT_FILTERS = {
     "status",
     "exited",
@@ -42,10 +51,10 @@ async def listed(gate: Gate, exchange: Exchange) -> None:
     """GET /containers/json."""
     query = only(exchange, "all", "limit", "size", "filters")
     asked = _asked(gate, filters(query.pop("filters", ""), _KEPT_FILTERS))
-    limit = query.pop("limit", "")  # counted here: the engine would count others' too
+    limit = number("limit", query.pop("limit", ""))  # counted here: the engine would count others' too
     found = (await gate.upstream.ask("GET", "/containers/json", {**query, **of_build(gate.build, asked)})).done().json()
     own = [shown.listed(each, gate.shown_as) for each in found if gate.journal.has("container", each["Id"])]
-    await exchange.answer(200, own[: int(limit)] if limit.isdecimal() and int(limit) else own)
+    await exchange.answer(200, own[:limit] if limit > 0 else own)
 
 
 def _asked(gate: Gate, asked: dict[str, list[str]]) -> dict[str, list[str]]:
@@ -115,12 +124,19 @@ def _gateway(network: dict[str, Any]) -> str:
 
 
 async def _have_folder(gate: Gate, folder: str) -> None:
-    """Make a folder of the workspace that is not there, as the engine does for binds; links are not followed."""
-    if gate.folder is None or (gate.folder / folder).exists():
+    """Make a folder of the workspace that is not there, as the engine does for binds.
+
+    Links are not followed, and nothing is said of where they lead: the engine finds out, within the volume.
+    """
+    if gate.folder is None:
         return
 
     def make() -> None:
-        with tree.opened(gate.folder or "/") as top, tree.below(top, folder.split("/"), make=0o755):
+        with (
+            suppress(NotADirectoryError),  # nor is a link one
+            tree.opened(gate.folder or "/") as top,
+            tree.below(top, folder.split("/"), make=0o755),
+        ):
             pass
 
     try:
@@ -134,13 +150,24 @@ async def have_volume(gate: Gate, name: str, body: dict[str, Any] | None = None)
     if (own := gate.own.volume_name(name)) is not None:
         return own
     async with gate.making("volume") as labels:
+        memory = _see_memory(gate, objects.in_memory((body or {}).get("DriverOpts", {})))
         wanted = {**(body or {}), "Name": gate.prefix + name if name else ""}
         wanted["Labels"] = {**wanted.get("Labels", {}), **labels}
         made = (await gate.upstream.ask("POST", "/volumes/create", body=wanted)).done().json()
         if not labels.items() <= (made.get("Labels") or {}).items():  # it was there before
             raise Conflict(f"the volume name {name!r} is in use; take another")
-        gate.journal.add("volume", made["Name"])
+        gate.journal.add("volume", made["Name"], str(memory or ""))
     return str(made["Name"])
+
+
+def _see_memory(gate: Gate, more: int) -> int:
+    """The same; raises Refused if volumes in memory, which no container is charged with, would take too much."""
+    most, taken = gate.policy.limits.memory, sum(int(each or 0) for each in gate.journal.all("volume").values())
+    if more and taken + more > most:
+        raise Refused(
+            "limits.memory", f"DriverOpts: volumes in memory may take {most} bytes in all, of which {taken} are taken"
+        )
+    return more
 
 
 async def _keep(gate: Gate, container: str, name: str) -> None:
@@ -150,7 +177,8 @@ async def _keep(gate: Gate, container: str, name: str) -> None:
     gate.journal.add("container", container, facts["Name"].removeprefix("/").removeprefix(gate.prefix))
     for mount in facts["Mounts"]:
         workspace = gate.workspace.volume if gate.workspace else None
-        if mount["Type"] == "volume" and mount["Name"] != workspace:
+        is_known = mount["Type"] != "volume" or mount["Name"] == workspace or gate.journal.has("volume", mount["Name"])
+        if not is_known:
             gate.journal.add("volume", mount["Name"])  # anonymous ones, the image's too
 
 
@@ -187,10 +215,10 @@ def acting(method: str, action: str, *keys: str) -> Any:
 
 
 async def processes(gate: Gate, exchange: Exchange, name: str) -> None:
-    """GET /containers/NAME/top. The engine runs the host's own ps(1) for it, with these options."""
+    """GET /containers/NAME/top. The engine runs the host's own ps(1) for it, with these options: see `_PS_OPTIONS`."""
     query = only(exchange, "ps_args")
     if not _PS_OPTIONS.fullmatch(query.get("ps_args", "")):
-        raise Refused("query", f"ps_args {query['ps_args'][:100]!r}: only letters, commas and - are taken")
+        raise Refused("query", f"ps_args {query['ps_args'][:100]!r}: aux, -ef and -o pid,user,args are taken, and such")
     container = gate.own.container_id(name)
     await pass_on(exchange, await gate.upstream.ask("GET", f"/containers/{container}/top", query))
 

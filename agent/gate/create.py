@@ -37,6 +37,7 @@ _SYSCTL = re.compile(r"net\.[a-z0-9_./-]+|kernel\.(?:shm|msg)[a-z_]+|kernel\.sem
 _MOST_PORTS = 100  # of a container: the engine starts a process for each
 _INTERVALS = ("Interval", "StartInterval")  # of a health check
 _LEAST_INTERVAL = 10**8  # nanoseconds
+_MOST_LABELS = 64 * 1024  # characters: the engine tells them in lists, to all
 _SHORT_ID = 12  # characters
 _KEPT = (
     *("Hostname", "Domainname", "User", "AttachStdin", "AttachStdout", "AttachStderr", "Tty", "OpenStdin", "StdinOnce"),
@@ -107,7 +108,7 @@ class Plan:
                 "Mounts": [_mount(each, self.mounts.workspace, resolved) for each in self.mounts.wanted],
                 "Tmpfs": self.mounts.tmpfs,
                 "VolumesFrom": [_with_id(each, resolved) for each in host.VolumesFrom],
-                "CgroupnsMode": "private" if host.CgroupnsMode else "",
+                "CgroupnsMode": "private",  # with cgroup v1 the engine's default is the host's
             },
             "NetworkingConfig": {"EndpointsConfig": self._endpoints(resolved)},
         }
@@ -204,6 +205,8 @@ def check_labels(labels: Mapping[str, str]) -> None:
     """Raise Refused for one that is the gate's or the service's."""
     if own := [*filter(is_ours, labels)]:
         raise Refused("labels", f"Labels: {own[0]!r}; those that begin with `sibling.` are not for builds")
+    if sum(len(name) + len(value) for name, value in labels.items()) > _MOST_LABELS:
+        raise Refused("labels", f"Labels: more than {_MOST_LABELS} characters of them are not for builds")
 
 
 def is_ours(label: str) -> bool:
@@ -291,7 +294,7 @@ def _published(request: ContainerBody, resolved: Resolved) -> dict[str, list[dic
     if host.PublishAllPorts:
         for port in (*request.ExposedPorts, *(resolved.inherited.get("ExposedPorts") or ())):
             wanted.setdefault(port, _at_each("", resolved))
-    if sum(map(len, wanted.values())) > _MOST_PORTS * len(resolved.gateways):
+    if sum(map(len, wanted.values())) > _MOST_PORTS:
         raise Refused("field", f"HostConfig.PortBindings: more than {_MOST_PORTS} ports are not for builds")
     return wanted
 
@@ -322,7 +325,7 @@ def _mount(wanted: Wanted, workspace: Workspace | None, resolved: Resolved) -> d
     if wanted.tmpfs is not None:
         return {**common, "Type": "tmpfs", "TmpfsOptions": dict(wanted.tmpfs)}
     if wanted.socket:
-        return {**(resolved.socket or {}), **common}
+        return {**(resolved.socket or {}), **common, "ReadOnly": True}  # else its mode could be changed
     if wanted.inside is not None and workspace is not None:
         subpath = "/".join(filter(None, (workspace.subpath, wanted.inside)))
         options = {"NoCopy": True, **({"Subpath": subpath} if subpath else {})}

@@ -45,7 +45,7 @@ _ONCE = {
     "x-registry-config",
 }
 # What may be there several times, of a query and of a header; a line each.
-_MANY, _MANY_FIELDS = {"names", "t", "extrahosts"}, {"x-docker-expose-session-grpc-method"}
+_MANY, _MANY_FIELDS = {"names", "t", "extrahosts", "changes"}, {"x-docker-expose-session-grpc-method"}
 _ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 

@@ -21,10 +21,11 @@ async def created(gate: Gate, exchange: Exchange, name: str) -> None:
     only(exchange)
     container = gate.own.container_id(name)
     body = exec_body(bodies.read(bodies.ExecBody, strict_json.parse(await exchange.whole())))
-    if len(gate.execs) >= gate.policy.limits.execs:
+    if gate.asked_execs >= gate.policy.limits.execs:
         raise Refused(
-            "limits.execs", f"the build has run {len(gate.execs)} commands in containers, and may run no more"
+            "limits.execs", f"the build has run {gate.asked_execs} commands in containers, and may run no more"
         )
+    gate.asked_execs += 1  # before the engine answers: others ask meanwhile
     answer = await gate.upstream.ask("POST", f"/containers/{container}/exec", body=body)
     if answer.ok:
         gate.execs.add(answer.json()["Id"])

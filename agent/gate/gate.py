@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 import h11
 import structlog
 
-from agent.errors import AgentError, Conflict, EngineError, InvalidRequest, NotFound, Unavailable
+from agent.errors import AgentError, Conflict, EngineError, EngineUnavailable, InvalidRequest, NotFound, Unavailable
 from agent.gate import disk, names, routes
 from agent.gate.exchange import MAX_HEADER, Exchange, Reader
 from agent.gate.own import LABEL, Own
 from agent.gate.policy import Refused
-from agent.gate.removal import LABEL_INTENT, forget_gone, remove_all
+from agent.gate.removal import LABEL_INTENT, forget_gone, intention, remove_all
 from agent.gate.shown import ShownAs
 from agent.unix_socket import Connections
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
     from pathlib import Path
     from typing import Any
 
@@ -64,9 +64,11 @@ class Gate:
     admit: Callable[[Gate], Awaitable[None]] | None = None
     builder: Builder | None = None  # without one, nothing is built
     execs: set[str] = field(default_factory=set)  # ids
+    asked_execs: int = 0
     is_full: bool = False  # it had too much on the disk at the last look
     made: set[str] = field(default_factory=set)  # all containers ever, as events come after the removal
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # counting and making are one step
+    images: asyncio.Lock = field(default_factory=asyncio.Lock)  # the same, of images
 
     def __post_init__(self) -> None:
         self.own = Own(self.upstream, self.journal, self.prefix, lambda: self.policy, self.bring)
@@ -84,9 +86,23 @@ class Gate:
         """
         async with self.lock:
             await self.see_room(kind, 1)
-            intent = secrets.token_hex(16)
-            self.journal.add("intent", intent, kind)
-            yield {LABEL: self.build, LABEL_INTENT: intent}
+            with self.intending(secrets.token_hex(16), kind) as intent:
+                yield {LABEL: self.build, LABEL_INTENT: intent}
+
+    @contextmanager
+    def intending(self, intent: str, kind: Kind) -> Iterator[str]:
+        """Have it in the journal that something is made in the block, which goes on to its end if the gate closes.
+
+        It stays there if the engine may be making it without us.
+        """
+        with self.connections.unbroken():
+            self.journal.add("intent", intent, intention(kind))
+            try:
+                yield intent
+            except AgentError as error:
+                if not isinstance(error, EngineUnavailable):
+                    self.journal.remove("intent", intent)
+                raise
             self.journal.remove("intent", intent)
 
     async def see_room(self, kind: Kind, more: int) -> None:
@@ -165,13 +181,16 @@ class Gate:
         return name
 
     async def clear(self) -> None:
-        """Remove all that was made, also through an earlier gate. Raises EngineError; then call it again."""
-        await remove_all(self.upstream, self.journal, self.build)
+        """Remove all that was made, also through an earlier gate. Raises EngineError; then call it again.
+
+        What the engine may still be making stays in the journal, for `close`.
+        """
+        await remove_all(self.upstream, self.journal, self.build, settle=False)
 
     async def close(self) -> None:
         """Hang up, then remove all that was made, and the journal. Raises as `clear`."""
         await self.connections.hang_up()
-        await self.clear()
+        await remove_all(self.upstream, self.journal, self.build, settle=True)
         self.journal.delete()
 
     async def _serve(self, reader: Reader, writer: asyncio.StreamWriter) -> None:

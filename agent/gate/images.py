@@ -14,7 +14,8 @@ from agent.gate import archives, keeping, logins, strict_json
 from agent.gate.answers import pass_on
 from agent.gate.own import familiar, is_id, new_tag
 from agent.gate.policy import Refused
-from agent.gate.queries import filters, only
+from agent.gate.queries import filters, only, several
+from agent.gate.removal import end_pushes, keep_image, untag
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from agent.gate.exchange import Exchange
     from agent.gate.gate import Gate
 
+_MACHINES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}  # as containerd's platforms have them
 _FILTERS = {"reference", "label", "dangling", "until"}
 
 
@@ -73,27 +75,38 @@ async def brought(gate: Gate, exchange: Exchange) -> None:
         raise Refused("pull", f"{reference} is not among the images that may be pulled")
     await exchange.nothing()
     whole = {"fromImage": reference.name, "tag": reference.digest or reference.tag or "latest"}
-    whole |= {"platform": query["platform"]} if "platform" in query else {}
+    if platform := query.get("platform"):
+        await _see_own_platform(gate, platform)
+        whole["platform"] = platform
     async with gate.upstream.request("POST", "/images/create", whole, headers=logins.one(exchange)) as reply:
         await exchange.relay(reply.status, reply.pieces(), {"Content-Type": "application/json"})
     gate.own.used.add(str(reference))
+
+
+async def _see_own_platform(gate: Gate, platform: str) -> None:
+    """A name has one image here: that of another platform would take it from all who use it. Raises Refused."""
+    known = (await gate.upstream.ask("GET", "/version")).done().json()
+    system, _, rest = platform.lower().partition("/")
+    machine = rest.partition("/")[0]
+    if system != known["Os"] or _MACHINES.get(machine, machine) not in ("", known["Arch"]):
+        raise Refused("pull", f"platform {platform}: the engine runs {known['Os']}/{known['Arch']}")
 
 
 async def _imported(gate: Gate, exchange: Exchange, query: dict[str, str]) -> None:
     if query["fromSrc"] != "-" or query.get("fromImage"):
         raise Refused("import", "an image is imported from the request's body alone; give - as its source")
     tag = _tag_of(query["repo"], query) if query.get("repo") else None
-    await keeping.see_room(gate)
-    kept = {name: value for name, value in query.items() if name in {"message", "changes"}}
-    body = keeping.capped(gate, exchange.body())
+    kept = [pair for pair in several(query, "changes") if pair[0] in {"message", "changes"}]
     kind = {"Content-Type": "application/x-tar"}
-    with keeping.anchored(gate) as anchor:
-        whole = {"fromSrc": "-", "repo": anchor, **kept}
-        async with gate.upstream.request("POST", "/images/create", whole, stream=body, headers=kind) as reply:
-            answer = await reply.whole()
-        image = await gate.upstream.ask("GET", f"/images/{anchor}/json")
-        if image.ok:
-            await _made(gate, image.json()["Id"], anchor, tag)
+    async with keeping.room(gate) as left:
+        with keeping.anchored(gate) as anchor:
+            whole = [("fromSrc", "-"), ("repo", anchor), *kept]
+            body = keeping.capped(exchange.body(), left)
+            async with gate.upstream.request("POST", "/images/create", whole, stream=body, headers=kind) as reply:
+                answer = await reply.whole()
+            image = await gate.upstream.ask("GET", f"/images/{anchor}/json")
+            if image.ok:
+                await _made(gate, image.json()["Id"], anchor, tag)
     await exchange.answer(answer.status, answer.content, {"Content-Type": "application/json"})
 
 
@@ -103,12 +116,12 @@ async def committed(gate: Gate, exchange: Exchange) -> None:
     tag = _tag_of(query["repo"], query) if query.get("repo") else None
     container = gate.own.container_id(query.get("container", ""))
     await exchange.nothing()
-    await keeping.see_room(gate)
-    kept = {name: value for name, value in query.items() if name in {"comment", "author", "pause", "changes"}}
-    with keeping.anchored(gate) as anchor:
-        answer = await gate.upstream.ask("POST", "/commit", {**kept, "container": container, "repo": anchor})
-        if answer.ok:
-            await _made(gate, answer.json()["Id"], anchor, tag)
+    kept = [pair for pair in several(query, "changes") if pair[0] in {"comment", "author", "pause", "changes"}]
+    async with keeping.room(gate):
+        with keeping.anchored(gate) as anchor:
+            answer = await gate.upstream.ask("POST", "/commit", [*kept, ("container", container), ("repo", anchor)])
+            if answer.ok:
+                await _made(gate, answer.json()["Id"], anchor, tag)
     await pass_on(exchange, answer)
 
 
@@ -161,14 +174,18 @@ async def removed(gate: Gate, exchange: Exchange, name: str) -> None:
     query = only(exchange, "force", "noprune")
     image = (await gate.own.image(name))["Id"]
     tag = gate.own.tag_of(name)
-    if not gate.journal.has("image", image) or (tag is None and not name.removeprefix("sha256:").isalnum()):
+    if not gate.journal.has("image", image) or (tag is None and not is_id(name)):
         raise Refused("image-remove", f"{name} is there for all builds, and is not removed")
     tags = [each for each, image_id in gate.journal.all("tag").items() if image_id == image]
     if tag is None and len(tags) > 1 and query.get("force") not in {"1", "true"}:
         raise Conflict(f"image {name} has several names; remove them one by one, or with force")
     gone: list[dict[str, str]] = []
     if tag is None or tags == [tag]:
-        answer = await gate.upstream.ask("DELETE", f"/images/{gate.journal.all('image')[image]}", query)
+        anchor = gate.journal.all("image")[image]
+        if await _is_of_others(gate, image):
+            answer = await untag(gate.upstream, image, anchor)
+        else:
+            answer = await gate.upstream.ask("DELETE", f"/images/{anchor}", query)
         if answer.status == 409:
             raise Conflict(f"image {name} is in use by a container")
         gone = [each for each in answer.done().json() if "Deleted" in each]
@@ -178,6 +195,13 @@ async def removed(gate: Gate, exchange: Exchange, name: str) -> None:
     for each in tags:
         gate.journal.remove("tag", each)
     await exchange.answer(200, [*({"Untagged": familiar(each)} for each in tags), *gone])
+
+
+async def _is_of_others(gate: Gate, image: str) -> bool:
+    """Whether others have a container of it, or of one that was made from it."""
+    query = {"all": "1", "filters": strict_json.emit({"ancestor": [image]}).decode()}
+    found = (await gate.upstream.ask("GET", "/containers/json", query)).done().json()
+    return any(not gate.journal.has("container", each["Id"]) for each in found)
 
 
 async def pushed(gate: Gate, exchange: Exchange, name: str) -> None:
@@ -196,18 +220,15 @@ async def pushed(gate: Gate, exchange: Exchange, name: str) -> None:
     if there.ok and there.json()["Id"] != image:
         raise Conflict(f"the engine has another image by the name {tag}; push under a name of your own")
     if not there.ok:
-        (
-            await gate.upstream.ask(
-                "POST", f"/images/{image}/tag", {"repo": reference.name, "tag": reference.tag or ""}
-            )
-        ).done()
+        gate.journal.add("push", tag, image)
+        named = {"repo": reference.name, "tag": reference.tag or ""}
+        (await gate.upstream.ask("POST", f"/images/{image}/tag", named)).done()
     try:
         path, tags = f"/images/{reference.name}/push", {"tag": reference.tag or ""}
         async with gate.upstream.request("POST", path, tags, headers=logins.one(exchange, needed=True)) as reply:
             await exchange.relay(reply.status, reply.pieces(), {"Content-Type": "application/json"})
     finally:
-        if not there.ok:
-            await gate.upstream.ask("DELETE", f"/images/{tag}", {"noprune": "1"})
+        await end_pushes(gate.upstream, gate.journal, tag)
 
 
 async def at_registry(gate: Gate, exchange: Exchange, name: str) -> None:
@@ -229,7 +250,7 @@ async def pruned(_: Gate, exchange: Exchange) -> None:
 
 
 async def _made(gate: Gate, image: str, anchor: str, tag: str | None) -> None:
-    await keeping.own(gate, image, anchor)
+    await keep_image(gate.upstream, gate.journal, image, anchor)
     if tag is not None:
         keeping.name(gate, tag, image)
 

@@ -7,28 +7,31 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-Kind = Literal["container", "network", "volume", "image", "tag", "intent", "workspace", "builder"]
-KINDS: tuple[Kind, ...] = ("container", "network", "volume", "image", "tag", "intent", "workspace", "builder")
+Kind = Literal["container", "network", "volume", "image", "tag", "intent", "push", "workspace", "builder"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class Journal:
     """A file of lines, each an addition or a removal. Opening it takes up what an earlier gate left there.
 
     A thing has a name, which is its full id where it has one. Some have a value: a tag the id of its image, an image
-    the name by which the engine keeps it, an intent the kind of what is about to be made with it in a label.
+    the name by which the engine keeps it, an intent the kind of what is about to be made with it in a label, a push the
+    image that has its name for as long as it takes.
     """
 
     def __init__(self, file: Path) -> None:
         """Raises OSError, ValueError for a file that is no journal."""
         self._things: dict[Kind, dict[str, str]] = {kind: {} for kind in KINDS}
         if file.exists():
-            for line in file.read_text().splitlines():
+            whole, end, _ = file.read_text().rpartition("\n")  # a line without its end: what it tells was not done
+            for line in whole.splitlines():
                 self._take(*json.loads(line))
+            os.truncate(file, len((whole + end).encode()))
         self._file = os.fdopen(os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a")
         self._path = file
 

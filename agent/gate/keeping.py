@@ -12,6 +12,7 @@ from agent.errors import InvalidRequest, TooLarge
 from agent.gate import archives
 from agent.gate.exchange import CHUNK
 from agent.gate.policy import Refused
+from agent.gate.removal import keep_image
 from agent.threads import in_thread
 
 if TYPE_CHECKING:
@@ -23,18 +24,8 @@ if TYPE_CHECKING:
 @contextmanager
 def anchored(gate: Gate) -> Iterator[str]:
     """A new private name for an image that is made and journaled in the block; see `Gate.making`."""
-    anchor = f"{references.PRIVATE}/gate-{gate.build}/{secrets.token_hex(8)}:latest"
-    gate.journal.add("intent", anchor, "image")
-    yield anchor
-    gate.journal.remove("intent", anchor)
-
-
-async def own(gate: Gate, image: str, anchor: str) -> None:
-    """Have the image, which is on the engine by the anchor, as the build's."""
-    if gate.journal.has("image", image):  # made again: one private name is enough
-        await gate.upstream.ask("DELETE", f"/images/{anchor}", {"noprune": "1"})
-    else:
-        gate.journal.add("image", image, anchor)
+    with gate.intending(f"{references.PRIVATE}/gate-{gate.build}/{secrets.token_hex(8)}:latest", "image") as anchor:
+        yield anchor
 
 
 async def have(gate: Gate, image: str) -> None:
@@ -42,7 +33,7 @@ async def have(gate: Gate, image: str) -> None:
     if not gate.journal.has("image", image):
         with anchored(gate) as anchor:
             (await gate.upstream.ask("POST", f"/images/{image}/tag", {"repo": anchor})).done()
-            await own(gate, image, anchor)
+            await keep_image(gate.upstream, gate.journal, image, anchor)
 
 
 def name(gate: Gate, tag: str, image: str) -> None:
@@ -53,34 +44,40 @@ def name(gate: Gate, tag: str, image: str) -> None:
     gate.journal.add("tag", tag, image)
 
 
-async def see_room(gate: Gate) -> None:
-    """Refuse more images if those there are take what a build may have."""
-    total = 0
-    for image in gate.journal.all("image"):
-        answer = await gate.upstream.ask("GET", f"/images/{image}/json")
-        total += answer.json()["Size"] if answer.ok else 0
-    if total > gate.policy.limits.image_bytes:
-        raise Refused("limits.image_bytes", f"the build's images have {total} bytes, and may have no more")
+@asynccontextmanager
+async def room(gate: Gate) -> AsyncIterator[int]:
+    """How many bytes more the images of a build may have, which are made one after the other. Raises Refused."""
+    limits = gate.policy.limits
+    async with gate.images:
+        if gate.journal.count("image") >= limits.tags:
+            raise Refused("limits.tags", f"the build has {limits.tags} images, and may have no more")
+        sizes = [await gate.upstream.ask("GET", f"/images/{image}/json") for image in gate.journal.all("image")]
+        left = limits.image_bytes - sum(each.json()["Size"] for each in sizes if each.ok)
+        if left <= 0:
+            raise Refused(
+                "limits.image_bytes", f"the build's images have {limits.image_bytes} bytes, and may have no more"
+            )
+        yield left
 
 
-async def capped(gate: Gate, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same; raises TooLarge at more bytes than images of a build may have."""
-    most, count = gate.policy.limits.image_bytes, 0
+async def capped(body: AsyncIterator[bytes], most: int) -> AsyncIterator[bytes]:
+    """The same; raises TooLarge at more bytes."""
+    count = 0
     async for piece in body:
         count += len(piece)
         if count > most:
-            raise TooLarge(f"the image is over {most} bytes, the most that a build's images may have")
+            raise TooLarge(f"the image is over {most} bytes, the most that images of the build may still have")
         yield piece
 
 
 @asynccontextmanager
 async def received(gate: Gate, pieces: AsyncIterator[bytes]) -> AsyncIterator[archives.Archive]:
     """An archive of images that comes in pieces, whole and checked. Raises InvalidRequest, Refused, TooLarge."""
-    await see_room(gate)
-    with _scratch(gate) as sent, _scratch(gate) as unpacked:
-        async for piece in capped(gate, pieces):
-            await in_thread(sent.write, piece)
-        yield await in_thread(archives.Archive, sent, unpacked, gate.policy.limits.image_bytes)
+    async with room(gate) as left:
+        with _scratch(gate) as sent, _scratch(gate) as unpacked:
+            async for piece in capped(pieces, left):
+                await in_thread(sent.write, piece)
+            yield await in_thread(archives.Archive, sent, unpacked, left)
 
 
 async def load(gate: Gate, archive: archives.Archive) -> list[str]:
@@ -112,7 +109,7 @@ async def _take(gate: Gate, anchor: str) -> str | None:
     if not image.ok:
         return None
     image_id = str(image.json()["Id"])
-    await own(gate, image_id, anchor)
+    await keep_image(gate.upstream, gate.journal, image_id, anchor)
     return image_id
 
 

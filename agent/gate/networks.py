@@ -66,9 +66,11 @@ async def removed(gate: Gate, exchange: Exchange, name: str) -> None:
     """
     only(exchange)
     network = await gate.own.network(name)
+    if network["Name"] == gate.network_name:
+        raise Refused("field", "bridge is the build's own network, and is not removed")
     async with gate.lock:
-        if {network["Id"], network["Name"]} & await _used(gate):
-            raise Conflict(f"network {name} has containers; remove them first, stopped ones too")
+        if {network["Id"], network["Name"]} & await _used(gate) or _gateways(network) & await _published_at(gate):
+            raise Conflict(f"network {name} has containers, or ports are published there; remove these first")
         answer = await gate.upstream.ask("DELETE", f"/networks/{network['Id']}")
         if answer.ok or answer.status == 404:
             gate.journal.remove("network", network["Id"])
@@ -84,6 +86,20 @@ async def _used(gate: Gate) -> set[str]:
         for network, endpoint in ((container.get("NetworkSettings") or {}).get("Networks") or {}).items():
             used |= {network, (endpoint or {}).get("NetworkID") or network}
     return used
+
+
+def _gateways(network: dict[str, Any]) -> set[str]:
+    return {each["Gateway"] for each in network["IPAM"]["Config"] or () if "Gateway" in each}
+
+
+async def _published_at(gate: Gate) -> set[str]:
+    """Addresses at which the build's containers publish ports when they start, as long as they are the build's."""
+    found = set()
+    for container in gate.journal.all("container"):
+        answer = await gate.upstream.ask("GET", f"/containers/{container}/json")
+        bindings = (answer.json()["HostConfig"]["PortBindings"] or {}).values() if answer.ok else ()
+        found |= {each["HostIp"] for one in bindings for each in one or ()}
+    return found
 
 
 async def connected(gate: Gate, exchange: Exchange, name: str) -> None:
@@ -117,9 +133,9 @@ async def pruned(gate: Gate, exchange: Exchange) -> None:
     await exchange.nothing()
     gone = []
     async with gate.lock:
-        used = {gate.network_name} | await _used(gate)
+        used = {gate.network_name} | await _used(gate) | await _published_at(gate)
         for network in await _found(gate, {"dangling": ["true"]}):
-            free = not {network["Id"], network["Name"]} & used
+            free = not {network["Id"], network["Name"], *_gateways(network)} & used
             if free and (await gate.upstream.ask("DELETE", f"/networks/{network['Id']}")).ok:
                 gate.journal.remove("network", network["Id"])
                 gone.append(network["Name"])

@@ -22,7 +22,9 @@ _NETWORK_OPTIONS = {
     "com.docker.network.bridge.enable_ip_masquerade",
     "com.docker.network.driver.mtu",
 }
-_TMPFS = re.compile(r"(?:(?:size=[0-9]{1,15}[kmgKMG%]?|mode=[01]?[0-7]{1,3}|[ug]id=[0-9]{1,10})(?:,|$))*")
+_TMPFS = re.compile(r"(?:(?:size=[0-9]{1,15}[kmgKMG]?|mode=[01]?[0-7]{1,3}|[ug]id=[0-9]{1,10})(?:,|$))*")
+
+_SIZE = re.compile(r"size=([0-9]+)([kmg]?)", re.IGNORECASE)
 
 
 def network_body(body: NetworkBody, policy: GatePolicy) -> dict[str, Any]:
@@ -50,8 +52,8 @@ def connect_body(body: ConnectBody, container: str, name: str, containers: Mappi
     return {"Container": container, "EndpointConfig": known_as(endpoint(body.EndpointConfig, containers), name)}
 
 
-def volume_body(body: VolumeBody) -> dict[str, Any]:
-    """A volume of the engine's own disk, or of memory. Raises Refused, InvalidRequest."""
+def volume_body(body: VolumeBody, most: int) -> dict[str, Any]:
+    """A volume of the engine's own disk, or of memory, up to `most` bytes. Raises Refused, InvalidRequest."""
     if body.Name:
         names.check("volume", body.Name)
     if body.Driver not in ("", "local"):
@@ -60,8 +62,16 @@ def volume_body(body: VolumeBody) -> dict[str, Any]:
     plain = {name: options.get(name) for name in ("type", "device")} == {"type": "tmpfs", "device": "tmpfs"}
     if options and not (plain and set(options) <= {"type", "device", "o"} and _TMPFS.fullmatch(options.get("o", ""))):
         raise Refused("field", "DriverOpts: only a tmpfs with size, mode, uid and gid is for builds")
+    if plain and not in_memory(options):
+        options = {**options, "o": ",".join(filter(None, (options.get("o"), f"size={most}")))}
     check_labels(body.Labels)
     return {"Name": body.Name, "Driver": "local", "DriverOpts": options, "Labels": body.Labels}
+
+
+def in_memory(options: Mapping[str, str]) -> int:
+    """Bytes of memory that a volume with these options may take."""
+    sizes = _SIZE.findall(options.get("o", ""))  # of several the last holds (tmpfs(5))
+    return int(sizes[-1][0]) * 1024 ** " kmg".index(sizes[-1][1].lower() or " ") if sizes else 0
 
 
 def exec_body(body: ExecBody) -> dict[str, Any]:

@@ -114,7 +114,8 @@ class Own:
         own = [tag for tag, image_id in self._journal.all("tag").items() if image_id == image["Id"]]
         theirs = [name for name in image.get("RepoTags") or () if self.allows(name) and name not in own]
         digests = [name for name in image.get("RepoDigests") or () if self.allows(name)]
-        return {**image, "RepoTags": [*map(familiar, own), *theirs], "RepoDigests": digests}
+        driver = {"GraphDriver": {**image["GraphDriver"], "Data": None}} if "GraphDriver" in image else {}
+        return {**image, **driver, "RepoTags": [*map(familiar, own), *theirs], "RepoDigests": digests}
 
     def allows(self, name: str) -> bool:
         """Whether policy lets builds use images of that name. Private names are of images of others, or of ours."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from agent.errors import InvalidRequest
@@ -15,9 +16,24 @@ if TYPE_CHECKING:
     from agent.gate.exchange import Exchange
 
 
+_NUMBER = re.compile(r"|-?[0-9]{1,18}")
+
+
 def only(exchange: Exchange, *names: str) -> dict[str, str]:
     """Of the query these keys; others, and empty values, are as if they were not there (clients send what is old)."""
     return {name: value for name, value in exchange.request.query.items() if value and name in names}
+
+
+def several(query: Mapping[str, str], *names: str) -> list[tuple[str, str]]:
+    """The query as pairs; of these names some came several times (see `exchange`)."""
+    return [(name, each) for name, value in query.items() for each in (value.split("\n") if name in names else [value])]
+
+
+def number(name: str, text: str) -> int:
+    """What a key of the query says, 0 if nothing. Raises InvalidRequest."""
+    if not _NUMBER.fullmatch(text):
+        raise InvalidRequest(f"{name} {text[:200]!r} is no number")
+    return int(text or 0)
 
 
 def filters(text: str, known: Collection[str]) -> dict[str, list[str]]:

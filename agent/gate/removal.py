@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import TYPE_CHECKING
 
 from agent.errors import EngineError
 
 if TYPE_CHECKING:
     from agent.gate.journal import Journal, Kind
-    from agent.gate.upstream import Upstream
+    from agent.gate.upstream import Answer, Upstream
 
 LABEL_INTENT = "sibling.gate.intent"
 _ROUNDS, _PAUSE, _STOP_GRACE = 5, 0.5, 5  # the last two in seconds
+_SETTLED = 30.0  # seconds, after which the engine makes nothing more of what it was asked for
 # In this order: a network or a volume that a container has cannot go.
 _PATHS: dict[Kind, tuple[str, dict[str, str]]] = {
     "builder": ("/containers", {"force": "1", "v": "1"}),
@@ -27,12 +29,21 @@ _PATHS: dict[Kind, tuple[str, dict[str, str]]] = {
 }
 
 
-async def remove_all(upstream: Upstream, journal: Journal, build: str) -> None:
-    """Remove it; what is gone already is no fault. Raises EngineError if something stays."""
+def intention(kind: Kind) -> str:
+    """What the journal says of something of that kind which is about to be made, now."""
+    return f"{kind} {time.time():.0f}"
+
+
+async def remove_all(upstream: Upstream, journal: Journal, build: str, *, settle: bool) -> None:
+    """Remove it; what is gone already is no fault. Raises EngineError if something stays.
+
+    What was about to be made may be there later than the one who asked for it was killed: if it is to `settle`, that is
+    waited for.
+    """
     left: list[str] = []
     for again in range(_ROUNDS):
         await asyncio.sleep(again * _PAUSE)  # someone else's removal of the same may be under way
-        await _find_intended(upstream, journal)
+        await _find_intended(upstream, journal, settle=settle)
         left = [*await _remove_things(upstream, journal), *await _remove_images(upstream, journal)]
         if not left:
             return
@@ -41,32 +52,56 @@ async def remove_all(upstream: Upstream, journal: Journal, build: str) -> None:
 
 async def forget_gone(upstream: Upstream, journal: Journal) -> None:
     """Take out of the journal the containers that the engine removed by itself (AutoRemove), and their volumes."""
+    kinds: tuple[Kind, ...] = ("container", "volume")
+    known = {kind: journal.all(kind).keys() for kind in kinds}  # before the look: others come meanwhile
     containers = (await upstream.ask("GET", "/containers/json", {"all": "1"})).done().json()
     volumes = (await upstream.ask("GET", "/volumes")).done().json()["Volumes"] or ()
-    there: dict[Kind, set[str]] = {
-        "container": {each["Id"] for each in containers},
-        "volume": {each["Name"] for each in volumes},
-    }
-    for kind, names in there.items():
-        for name in journal.all(kind).keys() - names:
+    there = {"container": {each["Id"] for each in containers}, "volume": {each["Name"] for each in volumes}}
+    for kind in kinds:
+        for name in known[kind] - there[kind]:
             journal.remove(kind, name)
 
 
-async def _find_intended(upstream: Upstream, journal: Journal) -> None:
-    for intent, kind in journal.all("intent").items():
-        filters = {"filters": json.dumps({"label": [f"{LABEL_INTENT}={intent}"]})}
-        if kind == "container":
-            for found in (await upstream.ask("GET", "/containers/json", {**filters, "all": "1"})).done().json():
-                journal.add("container", found["Id"])
-        elif kind == "network":
-            for found in (await upstream.ask("GET", "/networks", filters)).done().json():
-                journal.add("network", found["Id"])
-        elif kind == "volume":
-            for found in (await upstream.ask("GET", "/volumes", filters)).done().json()["Volumes"] or ():
-                journal.add("volume", found["Name"])
-        else:  # an image, by the private name that it was to get
-            await upstream.ask("DELETE", f"/images/{intent}")
-        journal.remove("intent", intent)
+async def _find_intended(upstream: Upstream, journal: Journal, *, settle: bool) -> None:
+    """Have in the journal what was made of what was intended; wait for what may still come if it is to `settle`."""
+    while True:
+        for intent, intended in journal.all("intent").items():
+            kind, _, since = intended.partition(" ")
+            if await _has_come(upstream, journal, intent, kind) or time.time() - float(since or 0) > _SETTLED:
+                journal.remove("intent", intent)
+        if not settle or not journal.count("intent"):
+            return
+        await asyncio.sleep(_PAUSE)
+
+
+async def _has_come(upstream: Upstream, journal: Journal, intent: str, kind: str) -> bool:
+    filters = {"filters": json.dumps({"label": [f"{LABEL_INTENT}={intent}"]})}
+    if kind == "container":
+        found = (await upstream.ask("GET", "/containers/json", {**filters, "all": "1"})).done().json()
+        for each in found:
+            journal.add("container", each["Id"])
+    elif kind == "network":
+        found = (await upstream.ask("GET", "/networks", filters)).done().json()
+        for each in found:
+            journal.add("network", each["Id"])
+    elif kind == "volume":
+        found = (await upstream.ask("GET", "/volumes", filters)).done().json()["Volumes"] or ()
+        for each in found:
+            journal.add("volume", each["Name"])
+    else:  # an image, by the private name that it was to get
+        image = await upstream.ask("GET", f"/images/{intent}/json")
+        found = [image.json()["Id"]] if image.ok else []
+        for each in found:
+            await keep_image(upstream, journal, each, intent)
+    return bool(found)
+
+
+async def keep_image(upstream: Upstream, journal: Journal, image: str, anchor: str) -> None:
+    """Have an image, which is on the engine by the private name, as the build's."""
+    if journal.has("image", image):  # made again: one private name is enough
+        await upstream.ask("DELETE", f"/images/{anchor}", {"noprune": "1"})
+    else:
+        journal.add("image", image, anchor)
 
 
 async def _remove_things(upstream: Upstream, journal: Journal) -> list[str]:
@@ -85,12 +120,39 @@ async def _remove_things(upstream: Upstream, journal: Journal) -> list[str]:
 
 async def _remove_images(upstream: Upstream, journal: Journal) -> list[str]:
     left = []
+    await end_pushes(upstream, journal, *journal.all("push"))
     for tag in journal.all("tag"):
         journal.remove("tag", tag)
     for image, anchor in journal.all("image").items():
         answer = await upstream.ask("DELETE", f"/images/{anchor}")
+        if answer.status == 409:  # the last name of an image that a container of others has
+            answer = await untag(upstream, image, anchor)
         if answer.ok or answer.status == 404:
             journal.remove("image", image)
         else:
             left.append(f"image {image}: {answer.message()}")
     return left
+
+
+async def end_pushes(upstream: Upstream, journal: Journal, *tags: str) -> None:
+    """Take names off the engine that images have for a push, unless they are another's by now."""
+    for tag in tags:
+        image = journal.all("push").get(tag)
+        there = await upstream.ask("GET", f"/images/{tag}/json") if image else None
+        if there is not None and there.ok and there.json()["Id"] == image:
+            await upstream.ask("DELETE", f"/images/{tag}", {"noprune": "1"})
+        journal.remove("push", tag)
+
+
+async def untag(upstream: Upstream, image: str, anchor: str) -> Answer:
+    """Take the private name off an image that stays, since others have a container of it.
+
+    The engine takes no last name off such an image but with force, and then it removes the image if the container does
+    not run. So the name goes to another image first, which keeps its own.
+    """
+    found = (await upstream.ask("GET", "/images/json")).done().json()
+    other = next((each["Id"] for each in found if each["RepoTags"] and each["Id"] != image), None)
+    if other is not None:
+        repository, _, tag = anchor.rpartition(":")
+        await upstream.ask("POST", f"/images/{other}/tag", {"repo": repository, "tag": tag})
+    return await upstream.ask("DELETE", f"/images/{anchor}", {"noprune": "1"})

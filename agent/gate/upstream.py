@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 import h11
 
-from agent.errors import EngineError, EngineUnavailable
+from agent.errors import EngineError, EngineUnavailable, InvalidRequest
 from agent.gate.exchange import API_VERSION, CHUNK
 from agent.unix_socket import tunnel
 
@@ -47,7 +48,9 @@ class Answer:
         return json.loads(self.content or b"null")
 
     def done(self) -> Answer:
-        """The same; raises EngineError if it is a refusal."""
+        """The same; raises EngineError if it is a refusal, InvalidRequest if the engine did not understand."""
+        if self.status == HTTPStatus.BAD_REQUEST:
+            raise InvalidRequest(self.message())
         if not self.ok:
             raise EngineError(f"the engine refused: {self.message()}")
         return self
@@ -179,20 +182,31 @@ class _Call:
             await self._write(h11.Data(data=body or b""))
             await self._write(h11.EndOfMessage())
             return await self._head()
-        sending = asyncio.create_task(self._pour(stream))
+        sending, answer = asyncio.create_task(self._pour(stream)), asyncio.create_task(self._head())
         try:
-            return await self._head()  # the engine may refuse before it has read all
+            await asyncio.wait({sending, answer}, return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                sending.result()
+            return await answer  # it may refuse before it has read all
         finally:
-            if not sending.done():
-                sending.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
-            if sending.done() and not sending.cancelled() and (error := sending.exception()) is not None:
-                raise error
+            for task in (sending, answer):
+                task.cancel()
+            await asyncio.gather(sending, answer, return_exceptions=True)
 
     async def _pour(self, stream: AsyncIterator[bytes]) -> None:
+        """Send all of a body. Raises what the stream does."""
         async for piece in stream:
-            await self._write(h11.Data(data=piece))
-        await self._write(h11.EndOfMessage())
+            if not await self._taken(h11.Data(data=piece)):
+                return
+        await self._taken(h11.EndOfMessage())
+
+    async def _taken(self, event: h11.Event) -> bool:
+        """Whether the engine takes it; if not, its answer says why."""
+        try:
+            await self._write(event)
+        except OSError:
+            return False
+        return True
 
     async def _head(self) -> h11.Response | h11.InformationalResponse:
         while True:

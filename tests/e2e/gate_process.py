@@ -39,6 +39,7 @@ class GateProcess:
         self.build = build
         self.host = host
         self.socket = self.folder / "docker.sock"
+        self.journal = self.folder / "docker.sock.journal"
         self.files = self.folder / "workspace"
         self.files.mkdir()
         (self.folder / "policy.toml").write_text(policy.format(workspace=workspace or self.files))
@@ -122,6 +123,7 @@ class GateProcess:
             assert {host[mode] for mode in ("PidMode", "UTSMode", "UsernsMode")} <= {""} | self._joined()
             assert host["IpcMode"] in {"private", "shareable", "none"} | self._joined()
             assert host["NetworkMode"] != "host"
+            assert host["CgroupnsMode"] == "private"
             assert 0 < host["Memory"] <= 256 * 1024**2
             assert host["MemorySwap"] == host["Memory"]
             assert 0 < host["NanoCpus"] <= 10**9

@@ -105,7 +105,7 @@ def test_a_bind_is_a_mount_of_a_volume(bind, mount):
 def test_the_docker_socket_is_the_gates_own():
     for source in ("/var/run/docker.sock", "/run/docker.sock", "/run/../var/run/docker.sock"):
         assert host(Binds=[f"{source}:/var/run/docker.sock"])["Mounts"] == [
-            {**SOCKET, "Target": "/var/run/docker.sock", "ReadOnly": False}
+            {**SOCKET, "Target": "/var/run/docker.sock", "ReadOnly": True}
         ]
 
 

@@ -4,8 +4,10 @@ import gzip
 import hashlib
 import io
 import json
+import lzma
 import subprocess
 import tarfile
+import zlib
 
 import pytest
 
@@ -180,3 +182,19 @@ def test_only_what_a_build_may_use_is_saved(gate, foreign):
             assert gate.ask("GET", path)[0] in (400, 404)
     finally:
         engine.images.remove("gate-secret:1")
+
+
+def greedy(data):
+    """Packed by xz, and said to need 4 GiB of memory (The .xz File Format, 3.1 and 5.3.1)."""
+    packed = bytearray(lzma.compress(data))
+    size = (packed[12] + 1) * 4
+    packed[16] = 40
+    packed[12 + size - 4 : 12 + size] = zlib.crc32(packed[12 : 12 + size - 4]).to_bytes(4, "little")
+    return bytes(packed)
+
+
+def test_an_archive_does_not_say_how_much_memory_it_takes(gate):
+    whole = archive([WHOLE], ("c.json", CONFIG), ("l.tar", LAYER))
+    assert load(gate, lzma.compress(whole) + lzma.compress(b""))[0] == 200
+    status, answer = load(gate, greedy(whole))
+    assert (status, "limit" in answer["message"]) == (400, True)

@@ -1,11 +1,15 @@
 """What attacks do: nothing of the host and nothing of others is had, and limits hold."""
 
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import pytest
 
-from tests.e2e.gate_process import POLICY
+from tests.e2e.gate_process import POLICY, cli
 from tests.e2e.harness import BUSYBOX
+from tests.e2e.test_builds import tar_of
 
 pytestmark = pytest.mark.engine
 
@@ -259,12 +263,37 @@ def test_an_image_asks_for_no_more_volumes_than_there_may_be(gate_of):
     assert gate.create(Image="many", HostConfig={"Tmpfs": {"/a": ""}})[0] == 201
 
 
-@pytest.mark.parametrize("options", ["-eo pid=PID", "auxe;", "-p $(id)"])
-def test_the_hosts_ps_takes_plain_options_alone(gate, options):
+@pytest.mark.parametrize(
+    "options",
+    [
+        *(
+            "-eo pid=PID",
+            "auxe;",
+            "-p $(id)",
+            "axfeww -o lstart,rss,user,pid,args",
+            "-o args,pid",
+            "-o comm,pid",
+            "-o pid,pid",
+        ),
+        *("-o user", "H", "-C dockerd -H -o args,pid", "aux --forest", "f -o lstart,pid", "-o pid -o args", "-o pid,e"),
+    ],
+)
+def test_options_with_which_the_hosts_ps_could_tell_of_others_are_refused(gate, options):
     gate.create("box")
     gate.ask("POST", "/containers/box/start")
     assert gate.ask("GET", f"/containers/box/top?ps_args={quote(options)}")[0] == 403
-    assert gate.ask("GET", "/containers/box/top?ps_args=aux")[0] == 200
+
+
+@pytest.mark.parametrize(
+    "options", ["", "aux", "-ef", "-eo pid,user,args", "-o user,pid,ppid,stime,cmd", "axo pid", "-A", "l"]
+)
+def test_the_hosts_ps_tells_of_the_containers_own_processes_alone(gate, foreign, options):
+    gate.create("box", Cmd=["sleep", "987"])
+    gate.ask("POST", "/containers/box/start")
+    status, told = gate.ask("GET", f"/containers/box/top?ps_args={quote(options)}")
+    assert status == 200, told
+    assert len(told["Processes"]) == 1
+    assert "pid" in options or "sleep" in told["Processes"][0][-1]
 
 
 def test_an_exec_has_no_privileges_and_another_builds_exec_is_not_there(gate, foreign):
@@ -324,6 +353,90 @@ def test_a_network_stays_while_a_stopped_container_has_its_name(gate):
     assert gate.ask("POST", "/networks/prune")[1] == {"NetworksDeleted": []}
     own = gate.ask("GET", "/networks/bridge")[1]["Id"]
     gate.create("other")
-    assert gate.ask("DELETE", f"/networks/{own}")[0] == 409
+    for name in (own, "bridge", gate.engine.networks.get(own).name):
+        assert gate.ask("DELETE", f"/networks/{name}")[0] in (403, 404)
     assert gate.ask("DELETE", f"/containers/{made['Id']}?force=1")[0] == 204
     assert sorted(gate.ask("POST", "/networks/prune")[1]["NetworksDeleted"]) == ["net-a", "net-b"]
+
+
+def test_a_network_stays_while_ports_are_to_be_published_at_its_gateway(gate):
+    """Its gateway could be another build's by the time the container starts."""
+    for name in ("net-a", "net-b"):
+        gate.ask("POST", "/networks/create", {"Name": name})
+    endpoints = {"EndpointsConfig": {"net-b": {}}}
+    _, made = gate.create(
+        "box", HostConfig={"NetworkMode": "net-a", "PortBindings": {"80/tcp": [{}]}}, NetworkingConfig=endpoints
+    )
+    assert gate.ask("POST", "/networks/net-b/disconnect", {"Container": "box", "Force": True})[0] == 200
+    assert gate.ask("DELETE", "/networks/net-b")[0] == 409
+    assert gate.ask("POST", "/networks/prune")[1] == {"NetworksDeleted": []}
+    assert gate.ask("DELETE", f"/containers/{made['Id']}?force=1")[0] == 204
+    assert gate.ask("DELETE", "/networks/net-b")[0] == 204
+
+
+def test_how_much_there_is_of_the_host_is_not_told_by_links(gate):
+    (gate.files / "root").symlink_to("/")
+    answers = [
+        gate.create(HostConfig={"Binds": [f"/workspace/root/etc/{each}:/x"]})[0] for each in ("shadow", "nothing")
+    ]
+    assert answers[0] == answers[1]
+    (gate.files / "root").unlink()
+    assert gate.create(HostConfig={"Binds": [f"/workspace/{'a' * 300}:/x"]})[0] == 400
+
+
+def test_the_engines_socket_is_not_the_hosts_to_change(gate):
+    words = ["-v", "/var/run/docker.sock:/var/run/docker.sock", BUSYBOX, "chmod", "777", "/var/run/docker.sock"]
+    assert cli(gate, "run", "--rm", *words, check=False).returncode == 1
+    assert gate.socket.stat().st_mode & 0o777 == 0o600
+
+
+def test_no_limit_is_passed_by_asking_many_times_at_once(gate_of):
+    gate = gate_of("many", POLICY + 'execs = 3\nimage_bytes = "8m"\ntags = 4\n').start()
+    gate.create("box")
+    gate.ask("POST", "/containers/box/start")
+    with ThreadPoolExecutor(20) as many:
+        asked = [many.submit(gate.ask, "POST", "/containers/box/exec", {"Cmd": ["true"]}) for _ in range(20)]
+        assert sorted(each.result()[0] for each in asked) == [201] * 3 + [403] * 17
+        layers = [tar_of({"file": os.urandom(6_000_000)}) for _ in range(6)]
+        made = [many.submit(gate.ask, "POST", "/images/create?fromSrc=-", each) for each in layers]
+        assert [each.result()[0] for each in made].count(200) >= 1
+    sizes = [
+        gate.ask("GET", f"/images/{each['Id']}/json")[1]["Size"]
+        for each in gate.ask("GET", "/images/json?all=1")[1]
+        if not each["RepoTags"]
+    ]
+    assert 0 < sum(sizes) < 8 * 1024**2
+    for number in range(6):
+        gate.ask("POST", "/images/create?fromSrc=-", tar_of({"file": b"%d" % number}))
+    assert sum(not each["RepoTags"] for each in gate.ask("GET", "/images/json?all=1")[1]) == 4
+
+
+def test_volumes_in_memory_have_no_more_than_a_container(gate):
+    def made(name, **options):
+        body = {"Name": name, "DriverOpts": {"type": "tmpfs", "device": "tmpfs", **options}}
+        return gate.ask("POST", "/volumes/create", body)[0]
+
+    assert made("large", o="size=300m") == 403
+    assert made("part", o="size=5%") == 403
+    assert made("half", o="size=128m,mode=700") == 201
+    assert made("more", o="size=129m") == 403
+    assert made("all") == 403
+    assert gate.ask("DELETE", "/volumes/half")[0] == 204
+    assert made("all") == 201
+    words = ["-v", "all:/all", BUSYBOX, "sh", "-c", "df -m /all | tail -1"]
+    assert cli(gate, "run", "--rm", *words).stdout.split()[1] == b"256"
+    cli(gate, "volume", "rm", "all")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", f"/containers/json?limit={'9' * 5000}", 400),
+        ("GET", "/containers/json?limit=x", 400),
+        ("POST", "/containers/box/attach?detachKeys=zzzz&stream=1&stdout=1", 400),
+        ("GET", f"/containers/json?filters={quote(json.dumps({'status': ['nonsense']}))}", 400),
+    ],
+)
+def test_what_is_not_understood_is_told(gate, method, path, status):
+    gate.create("box")
+    assert gate.ask(method, path)[0] == status

@@ -1,11 +1,17 @@
 """The end of a gate leaves nothing; and a policy that is wrong does not begin."""
 
 import json
+import math
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
 
+import psutil
 import pytest
 
 from tests.e2e.gate_process import POLICY, cli
-from tests.e2e.harness import BUSYBOX
+from tests.e2e.harness import BUSYBOX, image_ids, image_names, let_pass, until
+from tests.e2e.registry_proxy import FaultProxy, blob_upload
 
 pytestmark = pytest.mark.engine
 
@@ -86,3 +92,128 @@ def test_a_policy_that_is_wrong_is_told(gate_of, policy, said):
     with pytest.raises(AssertionError, match=said):
         gate.start()
     assert gate.process.returncode == 2
+
+
+def test_its_end_waits_for_nobody_who_does_not_read(gate_of):
+    gate = gate_of("end-unread").start()
+    cli(gate, "run", "--name", "big", BUSYBOX, "head", "-c", "30000000", "/dev/zero", stdin=b"")
+    with socket.socket(socket.AF_UNIX) as unread:
+        unread.connect(str(gate.socket))
+        unread.sendall(b"GET /v1.45/containers/big/logs?stdout=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert unread.recv(10)
+        began = time.monotonic()
+        assert gate.stop() == 0
+        assert time.monotonic() - began < 20
+
+
+COMMIT = "/commit?container=big&repo=big"
+
+
+@pytest.mark.parametrize("how", ["term", "kill"])
+def test_what_the_engine_is_making_at_its_end_goes_as_well(gate_of, how):
+    gate = gate_of(f"end-making-{how}").start()
+    cli(gate, "run", "--name", "big", BUSYBOX, "sh", "-c", "head -c 200000000 /dev/urandom >/file")
+    with ThreadPoolExecutor(8) as asking:
+        asked = [asking.submit(gate.ask, "POST", COMMIT)]
+        asked += [asking.submit(gate.ask, "POST", "/networks/create", {"Name": f"net-{each}"}) for each in range(4)]
+        asked += [asking.submit(gate.create, f"box-{each}") for each in range(3)]
+        until(lambda: '"intent"' in gate.journal.read_text(), 20, "the first that is being made")
+        if how == "kill":
+            gate.kill()
+            gate.start()
+        assert gate.stop() == 0
+        for each in asked:
+            each.exception()
+    # What the engine still made when nobody waited any more would be seen now.
+    until(lambda: not gate.journal.exists(), 5, "the end of the journal")
+    let_pass(2)
+    assert gate.left() == []
+
+
+def test_a_name_that_a_push_lent_goes_after_a_kill(gate_of, registry):
+    with FaultProxy(registry.address, blob_upload(rate=20_000, times=math.inf)) as proxy:
+        name = f"{proxy.address}/team/slow:1"
+        gate = gate_of("end-push", f'push = ["{proxy.address}/**"]\n' + POLICY).start()
+        gate.create("box")
+        cli(gate, "run", "--name", "big", BUSYBOX, "sh", "-c", "head -c 3000000 /dev/urandom >/file")
+        cli(gate, "commit", "big", name)
+        with ThreadPoolExecutor(1) as pushing:
+            pushed = pushing.submit(cli, gate, "push", name, check=False)
+            until(lambda: name in image_names(gate.engine), 20, "the name")
+            gate.kill()
+            assert pushed.result().returncode != 0
+        gate.start()
+        assert name not in image_names(gate.engine)
+        assert gate.stop() == 0
+
+
+def test_an_image_of_which_others_have_a_container_stays_theirs(gate_of):
+    mine, theirs = gate_of("end-mine").start(), gate_of("end-theirs").start()
+    mine.create("box")
+    cli(mine, "run", "--name", "made", BUSYBOX, "sh", "-c", "echo made >/file")
+    cli(mine, "commit", "made", "shared:1")
+    saved = cli(mine, "save", "shared:1").stdout
+    cli(theirs, "load", stdin=saved)
+    _, container = theirs.create("box", Image="shared:1")
+    cli(theirs, "rmi", "-f", "shared:1")
+    assert mine.stop() == 0
+    assert mine.left() == []
+    image = theirs.engine.containers.get(container["Id"]).attrs["Image"]
+    assert image in image_ids(theirs.engine), "a stopped container keeps its image"
+    assert theirs.stop() == 0
+    theirs.engine.images.remove(image)
+
+
+def test_an_image_that_others_use_is_not_removed_by_force(gate_of):
+    gate = gate_of("end-force").start()
+    name = "sibling-test/moved:1"
+    gate.engine.images.get(BUSYBOX).tag(name)
+    other = gate.engine.containers.create(BUSYBOX, ["true"])
+    made = other.commit("sibling-test/moved", "1")
+    holder = gate.engine.containers.create(name, ["true"])
+    try:
+        cli(gate, "tag", name, "mine:1")
+        gate.engine.images.get(BUSYBOX).tag(name)
+        cli(gate, "rmi", "-f", "mine:1")
+        assert made.id in image_ids(gate.engine)
+    finally:
+        for each in (holder, other):
+            each.remove(force=True)
+        gate.engine.images.remove(name)
+        gate.engine.images.remove(made.id)
+
+
+def test_uploads_that_break_off_leave_nothing_open(gate_of):
+    gate = gate_of("end-uploads").start()
+    gate.create("box")
+    before = psutil.Process(gate.process.pid).num_fds()
+    for path in ("/images/create?fromSrc=-", "/containers/box/archive?path=/", "/images/load") * 10:
+        method = "PUT" if "archive" in path else "POST"
+        with socket.socket(socket.AF_UNIX) as broken:
+            broken.connect(str(gate.socket))
+            broken.sendall(
+                f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n".encode() + bytes(1000)
+            )
+    until(lambda: psutil.Process(gate.process.pid).num_fds() <= before + 2, 20, "the end of all connections")
+    assert cli(gate, "ps", "-aq").stdout
+
+
+def test_counting_does_not_lose_what_is_made_meanwhile(gate_of):
+    gate = gate_of("end-counting", POLICY.replace("containers = 6", "containers = 8")).start()
+    with ThreadPoolExecutor(10) as many:
+        told = [many.submit(gate.ask, "GET", "/info") for _ in range(60)]
+        made = [many.submit(gate.create, f"box-{each}") for each in range(12)]
+        assert sorted(each.result()[0] for each in made) == [201] * 8 + [403] * 4
+        assert {each.result()[0] for each in told} == {200}
+    assert len(gate.own()) == 8
+
+
+def test_a_journal_whose_last_line_is_torn_is_read(gate_of):
+    gate = gate_of("end-torn").start()
+    filled(gate)
+    gate.kill()
+    with gate.journal.open("a") as journal:
+        journal.write('["+", "conta')
+    gate.start()
+    assert gate.left() == ["sibling-gate-end-torn-workspace"]
+    assert gate.stop() == 0

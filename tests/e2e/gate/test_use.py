@@ -187,6 +187,15 @@ def test_images_are_committed_tagged_listed_and_removed_under_names_of_the_build
     assert cli(gate, "run", "--rm", "app:1", "true", check=False).returncode == 125
 
 
+def test_a_commit_takes_several_changes(gate):
+    gate.create("box")
+    cli(gate, "commit", "-c", "ENV ONE=1", "-c", "ENV TWO=2", "-m", "first\nsecond", "box", "changed:1")
+    (image,) = json.loads(cli(gate, "image", "inspect", "changed:1").stdout)
+    assert {"ONE=1", "TWO=2"} < {*image["Config"]["Env"]}
+    assert image["Comment"] == "first\nsecond"
+    cli(gate, "rmi", "changed:1")
+
+
 def test_an_image_is_imported_and_an_own_name_goes_before_a_shared_one(gate):
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w") as tar:
