@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 
 from agent.errors import InvalidRequest
-from agent.patterns import glob
+from agent.patterns import below, glob
 
 _DOMAIN = re.compile(
     r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])(?:\.(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9]))*"
@@ -84,6 +84,12 @@ def matches(reference: Reference, pattern: str) -> bool:
     if not glob(name).fullmatch(reference.name):
         return False
     return tag is None or (reference.tag is not None and glob(tag).fullmatch(reference.tag) is not None)
+
+
+def covers(pattern: str, domain: str) -> bool:
+    """Whether the pattern covers any image of the registry."""
+    name, _ = split_pattern(pattern)
+    return bool(below(name, f"{domain}/"))
 
 
 def split_pattern(pattern: str) -> tuple[str, str | None]:

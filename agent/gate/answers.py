@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 async def pass_on(exchange: Exchange, answer: Answer) -> None:
     """Answer with the engine's status and JSON, which is of this build's things alone."""
-    if answer.ok:
+    if answer.content.strip() == b"null":  # an empty list, of the engine
+        await exchange.answer(answer.status, b"null\n", {"Content-Type": "application/json"})
+    elif answer.ok:
         await exchange.answer(answer.status, answer.json() if answer.content.strip() else None)
     else:
         await exchange.answer(answer.status, {"message": answer.message()})
@@ -30,3 +32,4 @@ async def hijack(
         kind = reply.headers.get("content-type", "application/vnd.docker.raw-stream")
         early = await exchange.switch("tcp", {"Content-Type": kind})
         await reply.tunnel(exchange, early)
+        await exchange.linger()

@@ -7,7 +7,7 @@ every field that they know. What is left over, or of another type, is refused by
 from __future__ import annotations
 
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,8 +19,9 @@ Texts = dict[str, str]
 
 
 class Body(BaseModel):
-    """Fields have the API's names."""
+    """Fields have the API's names. `PASSED_OVER` are others that clients send, and that mean nothing to the engine."""
 
+    PASSED_OVER: ClassVar[tuple[str, ...]] = ()
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
@@ -165,8 +166,12 @@ class IPAMAddress(Body):
 
 
 class Endpoint(Body):
-    """EndpointSettings, of which clients send back what the engine told them: only these are taken."""
+    """EndpointSettings, of which clients send back what the engine told them."""
 
+    PASSED_OVER = (
+        *("NetworkID", "EndpointID", "Gateway", "IPAddress", "IPPrefixLen"),
+        *("IPv6Gateway", "GlobalIPv6Address", "GlobalIPv6PrefixLen"),
+    )
     IPAMConfig: IPAMAddress | None = None
     Aliases: list[str] = []
     Links: list[str] = []
@@ -183,6 +188,7 @@ class NetworkingConfigBody(Body):
 class ContainerBody(Body):
     """POST /containers/create."""
 
+    PASSED_OVER = ("name", "platform")  # dockerode sends the query once more
     Image: str = ""
     Hostname: str = ""
     Domainname: str = ""
@@ -214,6 +220,7 @@ class ContainerBody(Body):
 class ExecBody(Body):
     """POST /containers/NAME/exec."""
 
+    PASSED_OVER = ("Container", "containerId")  # what docker-py and docker-java say once more
     AttachStdin: bool = False
     AttachStdout: bool = False
     AttachStderr: bool = False
@@ -225,12 +232,12 @@ class ExecBody(Body):
     WorkingDir: str = ""
     User: str = ""
     ConsoleSize: list[int] = []
-    Container: str = ""  # what docker-py says once more; the engine does not read it, either
 
 
 class ExecStartBody(Body):
     """POST /exec/ID/start."""
 
+    PASSED_OVER = ("execId", "hijack", "stdin", "stdout", "stderr", "stream")  # dockerode, docker-java
     Detach: bool = False
     Tty: bool = False
     ConsoleSize: list[int] = []
@@ -316,20 +323,29 @@ def read(model: type[M], value: Any) -> M:
 
 def _spelled(model: type[Body], value: dict[str, Any]) -> dict[str, Any]:
     """The same with the API's names, without empty fields, on all levels that have names of the API's."""
-    names = {fold(name): name for name in model.model_fields}
+    names = {fold(field.alias or name): name for name, field in model.model_fields.items()}
+    passed_over = {*map(fold, model.PASSED_OVER)}
     found: dict[str, Any] = {}
     for given, each in value.items():
+        if fold(given) in passed_over:
+            continue
         name = names.get(fold(given), given)
         if fold(given) in map(fold, _EMPTY_MATTERS):
             if each is not None:
                 raise Refused("field", f"HostConfig.{given} is not for builds")
             continue
         spelled = _inner(model.model_fields[name].annotation, each) if name in model.model_fields else each
+        known_as = (model.model_fields[name].alias if name in model.model_fields else None) or name
         if name in _EMPTY_COUNTS and each is not None:
-            found[name] = each
-        elif not any(spelled is empty or (type(spelled) is type(empty) and spelled == empty) for empty in _EMPTY):
-            found[name] = spelled
+            found[known_as] = each
+        elif not is_empty(spelled):
+            found[known_as] = spelled
     return found
+
+
+def is_empty(value: Any) -> bool:
+    """Whether it is as if it were not there, to the engine."""
+    return any(value is empty or (type(value) is type(empty) and value == empty) for empty in _EMPTY)
 
 
 def _inner(kind: Any, value: Any) -> Any:

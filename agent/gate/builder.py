@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from agent.gate.gate import Gate
     from agent.gate.upstream import Upstream
 
+_NAMELESS = "<none>@"
 _UNTAGGED = "<none>:<none>"
 _MOST_LOCAL = 512 * 1024**2  # bytes
 _ID = re.compile(r"sha256:[0-9a-f]{64}")
@@ -140,13 +141,20 @@ async def _without_registry(gate: Gate) -> set[str]:
     left = _MOST_LOCAL
     found = (await gate.upstream.ask("GET", "/images/json")).done().json()
     for image in sorted(found, key=lambda each: each["Size"]):
-        allowed = [str(references.parse(tag)) for tag in image["RepoTags"] or () if gate.own.allows(tag)]
-        if allowed and not image["RepoDigests"]:
+        allowed = [tag for tag in image["RepoTags"] or () if gate.own.allows(tag) and not _is_of_registry(tag, image)]
+        if allowed:
             left -= image["Size"]
             if left < 0:
                 break
-            names.update(allowed)
+            names.update(str(references.parse(tag)) for tag in allowed)
     return names
+
+
+def _is_of_registry(name: str, image: dict[str, Any]) -> bool:
+    """Whether a registry is known to have the image by the name, or another of the same repository."""
+    repository = references.parse(name).name
+    digests = [each for each in image["RepoDigests"] or () if not each.startswith(_NAMELESS)]
+    return any(references.parse(each).name == repository for each in digests)
 
 
 async def _known(gate: Gate, local: set[str]) -> dict[str, str]:
@@ -160,7 +168,7 @@ async def _known(gate: Gate, local: set[str]) -> dict[str, str]:
     there = {str(references.parse(name)): image for name, image in named if gate.own.allows(name)}
     listed = set(gate.policy.by_name())
     wanted = there.keys() & (gate.own.used | listed | local)
-    known = {name: there[name]["Id"] for name in wanted if name in listed or not there[name]["RepoDigests"]}
+    known = {name: there[name]["Id"] for name in wanted if name in listed or not _is_of_registry(name, there[name])}
     return {**known, **gate.journal.all("tag")}
 
 

@@ -29,7 +29,7 @@ _OPTIONS = (
 _NETWORKS = {"", "default", "bridge", "none"}
 # What a client serves in a session, and what it calls itself (moby/buildkit, session.go).
 _EXPOSED = {
-    "x-docker-expose-session-uuid": re.compile(r"[a-z0-9]{1,64}"),
+    "x-docker-expose-session-uuid": re.compile(r"[A-Za-z0-9-]{1,64}"),
     "x-docker-expose-session-name": re.compile(r"[\x20-\x7e]{0,255}"),
     "x-docker-expose-session-sharedkey": re.compile(r"[0-9a-zA-Z+/=_:.-]{0,255}"),
     "x-docker-expose-session-grpc-method": re.compile(r"/[A-Za-z0-9_.]{1,100}/[A-Za-z0-9_]{1,100}"),
@@ -45,7 +45,7 @@ async def built(gate: Gate, exchange: Exchange) -> None:
     body = keeping.capped(exchange.body(), gate.policy.limits.image_bytes)
     async with (
         _builder(gate).building(gate) as daemon,
-        daemon.request("POST", "/build", several(query, "t", "extrahosts"), stream=body, headers=headers) as reply,
+        daemon.request("POST", "/build", several(query), stream=body, headers=headers) as reply,
     ):
         await exchange.relay(reply.status, reply.pieces(), {"Content-Type": "application/json"})
 
@@ -57,6 +57,12 @@ async def cancelled(gate: Gate, exchange: Exchange) -> None:
     async with _builder(gate).building(gate) as daemon:
         answer = await daemon.ask("POST", "/build/cancel", query)
     await pass_on(exchange, answer)
+
+
+async def pruned(_: Gate, exchange: Exchange) -> None:
+    """POST /build/prune: nothing, as the cache is that of all builds of the trust domain, and has its own limit."""
+    await exchange.nothing()
+    await exchange.answer(200, {"CachesDeleted": [], "SpaceReclaimed": 0})
 
 
 async def called(gate: Gate, exchange: Exchange) -> None:

@@ -7,9 +7,9 @@ import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from agent.errors import Conflict, InvalidRequest
+from agent.errors import Conflict, InvalidRequest, NotFound
 from agent.files import tree
-from agent.gate import bodies, create, disk, names, objects, resources, shown, strict_json
+from agent.gate import bodies, create, disk, names, objects, platforms, pruning, resources, shown, strict_json
 from agent.gate.answers import hijack, pass_on
 from agent.gate.policy import Refused
 from agent.gate.queries import filters, number, of_build, only
@@ -79,7 +79,9 @@ async def created(gate: Gate, exchange: Exchange) -> None:
         names.check("container", name)
     body = bodies.read(bodies.ContainerBody, strict_json.parse(await exchange.whole()))
     plan = create.plan(body, gate.policy, gate.workspace)
-    resolved, networks = await _resolved(gate, plan)
+    image = await gate.own.image(plan.image)
+    _see_platform(plan.image, image, query.get("platform", ""))
+    resolved, networks = await _resolved(gate, plan, image)
     async with gate.making("container") as labels:
         for network in networks:
             gate.see_network(network)
@@ -92,13 +94,31 @@ async def created(gate: Gate, exchange: Exchange) -> None:
         if answer.ok:
             await _keep(gate, answer.json()["Id"], name)
     if answer.status == 409:
-        raise Conflict(f"Conflict. The container name {name!r} is in use; take another.")
+        raise _taken(gate, name)
     await pass_on(exchange, answer)
 
 
-async def _resolved(gate: Gate, plan: create.Plan) -> tuple[dict[str, Any], list[str]]:
+def _taken(gate: Gate, name: str) -> Conflict:
+    """In the engine's own words, since clients look for them."""
+    holder = gate.own.known_id(name) or "that is being removed"
+    return Conflict(
+        f'Conflict. The container name "/{name}" is already in use by container "{holder}". '
+        "You have to remove (or rename) that container to be able to reuse that name."
+    )
+
+
+def _see_platform(name: str, image: dict[str, Any], platform: str) -> None:
+    """Raise NotFound in the engine's own words if the image is of another platform."""
+    there = f"{image.get('Os')}/{image.get('Architecture')}"
+    if not platforms.fits(platform, there):
+        raise NotFound(
+            f"image with reference {name} was found but its platform ({there}) "
+            f"does not match the specified platform ({platform})"
+        )
+
+
+async def _resolved(gate: Gate, plan: create.Plan, image: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """The names in the request as the engine's own, and ids of networks; makes volumes that are named anew."""
-    image = await gate.own.image(plan.image)
     network = await gate.network()
     if plan.own_socket and gate.socket is None:
         raise Refused("bind", "this gate's socket cannot be mounted")
@@ -267,7 +287,7 @@ async def renamed(gate: Gate, exchange: Exchange, name: str) -> None:
     container = gate.own.container_id(name)
     answer = await gate.upstream.ask("POST", f"/containers/{container}/rename", {"name": gate.prefix + new})
     if answer.status == 409:
-        raise Conflict(f"Conflict. The container name {new!r} is in use; take another.")
+        raise _taken(gate, new)
     if answer.ok:
         gate.journal.add("container", container, new)
     await pass_on(exchange, answer)
@@ -297,14 +317,13 @@ async def archived(gate: Gate, exchange: Exchange, name: str) -> None:
 
 async def pruned(gate: Gate, exchange: Exchange) -> None:
     """POST /containers/prune: the build's own that have ended."""
-    asked = filters(only(exchange, "filters").get("filters", ""), {"label", "label!", "until"})
+    asked = filters(only(exchange, "filters").get("filters", ""), pruning.KNOWN)
     await exchange.nothing()
-    if set(asked) - {"label"}:
-        raise Refused("field", "filters: prune takes `label` alone here")
+    ended = of_build(gate.build, {"status": ["created", "exited", "dead"]})
+    found = (await gate.upstream.ask("GET", "/containers/json", {"all": "1", **ended})).done().json()
+    own = [each for each in found if gate.journal.has("container", each["Id"])]
     removed_ids = []
-    wanted = of_build(gate.build, {**asked, "status": ["created", "exited", "dead"]})
-    found = await gate.upstream.ask("GET", "/containers/json", {"all": "1", **wanted})
-    for container in (each["Id"] for each in found.done().json() if gate.journal.has("container", each["Id"])):
+    for container in [each["Id"] for each in own if pruning.meant(asked, each["Labels"], each["Created"])]:
         if (await gate.upstream.ask("DELETE", f"/containers/{container}")).ok:
             gate.journal.remove("container", container)
             removed_ids.append(container)

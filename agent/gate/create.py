@@ -98,6 +98,7 @@ class Plan:
                     for name in _HOST_KEPT
                     if getattr(host, name) not in (None, "", False, [], {})
                 },
+                **({"ExtraHosts": _hosts(host.ExtraHosts, resolved)} if host.ExtraHosts else {}),
                 **self.limits,
                 **self._modes(resolved),
                 "Privileged": False,
@@ -274,6 +275,14 @@ def _check_host(host: HostConfigBody) -> None:
 
 def _capability(name: str) -> str:
     return name.upper().removeprefix("CAP_")
+
+
+def _hosts(given: Sequence[str], resolved: Resolved) -> list[str]:
+    """Where ports are published is the host, to the build: the engine would give the address of its own bridge."""
+    pairs = [re.split("[:=]", each, maxsplit=1) for each in given]
+    return [
+        ":".join([*name, resolved.gateways[0] if address == "host-gateway" else address]) for *name, address in pairs
+    ]
 
 
 def _published(request: ContainerBody, resolved: Resolved) -> dict[str, list[dict[str, str]]]:

@@ -75,6 +75,7 @@ class Gate:
         self.made |= self.journal.all("container").keys()
         networks = self.journal.all("network").items()
         self._network = next((each for each, name in networks if name == self.network_name), None)
+        self._gateway = ""
         self._admission, self._networking = asyncio.Lock(), asyncio.Lock()
         self.connections = Connections(self._serve, Reader, lambda: self.policy.limits.connections)
 
@@ -122,6 +123,7 @@ class Gate:
                 self._network = await self._made_network()
                 await self._join(self._network)
         found: dict[str, Any] = (await self.upstream.ask("GET", f"/networks/{self._network}")).done().json()
+        self._gateway = str(found["IPAM"]["Config"][0]["Gateway"])
         return found
 
     async def _made_network(self) -> str:
@@ -156,8 +158,8 @@ class Gate:
         """How the build is to see things."""
         workspace = self.workspace
         if workspace is None:
-            return ShownAs(self.network_name, None, "", "")
-        return ShownAs(self.network_name, workspace.volume, workspace.subpath, workspace.path)
+            return ShownAs(self.network_name, self._gateway, None, "", "")
+        return ShownAs(self.network_name, self._gateway, workspace.volume, workspace.subpath, workspace.path)
 
     @property
     def prefix(self) -> str:

@@ -6,12 +6,15 @@ So no shared name can be moved, removed or stood in for; what policy names is th
 from __future__ import annotations
 
 import fnmatch
+import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 from agent import references
-from agent.errors import Conflict, NotFound
-from agent.gate import archives, keeping, logins, strict_json
+from agent.errors import Conflict, InvalidRequest, NotFound
+from agent.gate import archives, bodies, keeping, logins, platforms, strict_json
 from agent.gate.answers import pass_on
+from agent.gate.names import lines
 from agent.gate.own import familiar, is_id, new_tag
 from agent.gate.policy import Refused
 from agent.gate.queries import filters, only, several
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from agent.gate.exchange import Exchange
     from agent.gate.gate import Gate
 
-_MACHINES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}  # as containerd's platforms have them
+_DIGEST = re.compile(rb'"Digest":"(sha256:[0-9a-f]{64})"')
 _FILTERS = {"reference", "label", "dangling", "until"}
 
 
@@ -38,15 +41,20 @@ async def listed(gate: Gate, exchange: Exchange) -> None:
     seen = [gate.own.shown(each) for each in found]
     there = [each for each in seen if each["RepoTags"] or gate.journal.has("image", each["Id"])]
     if names:
-        there = [each for each in there if any(_matches(tag, name) for tag in each["RepoTags"] for name in names)]
+        matching = [[tag for tag in each["RepoTags"] if any(_matches(tag, name) for name in names)] for each in there]
+        there = [{**each, "RepoTags": tags} for each, tags in zip(there, matching, strict=True) if tags]
     if dangling:
         there = [each for each in there if bool(each["RepoTags"]) == (dangling[0] in {"0", "false"})]
     await exchange.answer(200, there)
 
 
 def _matches(tag: str, pattern: str) -> bool:
-    """As path.Match has it: on the whole name, or on it without its tag."""
-    return fnmatch.fnmatchcase(tag, pattern) or fnmatch.fnmatchcase(tag.rpartition(":")[0], pattern)
+    """As path.Match has it, in which `*` stands for no `/`: on the whole name, or on it without its tag."""
+    parts = pattern.split("/")
+    return any(
+        len(parts) == len(given) and all(map(fnmatch.fnmatchcase, given, parts))
+        for given in (tag.split("/"), tag.rpartition(":")[0].split("/"))
+    )
 
 
 async def inspected(gate: Gate, exchange: Exchange, name: str) -> None:
@@ -86,17 +94,16 @@ async def brought(gate: Gate, exchange: Exchange) -> None:
 async def _see_own_platform(gate: Gate, platform: str) -> None:
     """A name has one image here: that of another platform would take it from all who use it. Raises Refused."""
     known = (await gate.upstream.ask("GET", "/version")).done().json()
-    system, _, rest = platform.lower().partition("/")
-    machine = rest.partition("/")[0]
-    if system != known["Os"] or _MACHINES.get(machine, machine) not in ("", known["Arch"]):
-        raise Refused("pull", f"platform {platform}: the engine runs {known['Os']}/{known['Arch']}")
+    there = f"{known['Os']}/{known['Arch']}"
+    if not platforms.fits(platform, there):
+        raise Refused("pull", f"platform {platform}: the engine runs {there}")
 
 
 async def _imported(gate: Gate, exchange: Exchange, query: dict[str, str]) -> None:
     if query["fromSrc"] != "-" or query.get("fromImage"):
         raise Refused("import", "an image is imported from the request's body alone; give - as its source")
     tag = _tag_of(query["repo"], query) if query.get("repo") else None
-    kept = [pair for pair in several(query, "changes") if pair[0] in {"message", "changes"}]
+    kept = [pair for pair in several(query) if pair[0] in {"message", "changes"}]
     kind = {"Content-Type": "application/x-tar"}
     async with keeping.room(gate) as left:
         with keeping.anchored(gate) as anchor:
@@ -115,8 +122,10 @@ async def committed(gate: Gate, exchange: Exchange) -> None:
     query = only(exchange, "container", "repo", "tag", "comment", "author", "pause", "changes")
     tag = _tag_of(query["repo"], query) if query.get("repo") else None
     container = gate.own.container_id(query.get("container", ""))
-    await exchange.nothing()
-    kept = [pair for pair in several(query, "changes") if pair[0] in {"comment", "author", "pause", "changes"}]
+    config = strict_json.parse(await exchange.whole() or b"{}")
+    if asked := [name for name, value in (config or {}).items() if not bodies.is_empty(value)]:
+        raise Refused("field", f"{asked[0]} is not for builds; give it as one of the changes")
+    kept = [pair for pair in several(query) if pair[0] in {"comment", "author", "pause", "changes"}]
     async with keeping.room(gate):
         with keeping.anchored(gate) as anchor:
             answer = await gate.upstream.ask("POST", "/commit", [*kept, ("container", container), ("repo", anchor)])
@@ -127,7 +136,9 @@ async def committed(gate: Gate, exchange: Exchange) -> None:
 
 async def saved(gate: Gate, exchange: Exchange, name: str | None = None) -> None:
     """GET /images/NAME/get and /images/get: an archive of what the build may use, under the names that it gave."""
-    names = [name] if name is not None else only(exchange, "names").get("names", "").split("\n")
+    names = [name] if name is not None else [each for _, each in several(only(exchange, "names"))]
+    if not names:
+        raise InvalidRequest("names: no image was named")
     tags: dict[str, list[str]] = {}
     for each in names:
         named = tags.setdefault((await gate.own.image(each))["Id"], [])
@@ -147,8 +158,8 @@ async def loaded(gate: Gate, exchange: Exchange) -> None:
         tags = [[new_tag(each) for each in names] for names in archive.tags]
         images = await keeping.load(gate, archive)
     said = [line for image, names in zip(images, tags, strict=True) for line in _named(gate, image, names)]
-    lines = b"".join(strict_json.emit({"stream": f"{line}\n"}) + b"\r\n" for line in said)
-    await exchange.answer(200, lines, {"Content-Type": "application/json"})
+    told = b"".join(strict_json.emit({"stream": f"{line}\n"}) + b"\r\n" for line in said)
+    await exchange.answer(200, told, {"Content-Type": "application/json"})
 
 
 def _named(gate: Gate, image: str, tags: list[str]) -> list[str]:
@@ -226,9 +237,17 @@ async def pushed(gate: Gate, exchange: Exchange, name: str) -> None:
     try:
         path, tags = f"/images/{reference.name}/push", {"tag": reference.tag or ""}
         async with gate.upstream.request("POST", path, tags, headers=logins.one(exchange, needed=True)) as reply:
-            await exchange.relay(reply.status, reply.pieces(), {"Content-Type": "application/json"})
+            said = lines(reply.pieces(), "", partial(_see_digest, gate, image, reference.name))
+            await exchange.relay(reply.status, said, {"Content-Type": "application/json"})
     finally:
         await end_pushes(gate.upstream, gate.journal, tag)
+
+
+def _see_digest(gate: Gate, image: str, repository: str, line: bytes) -> bytes:
+    """A line of what a push says; the last one tells the digest by which the registry has the image."""
+    if (told := _DIGEST.search(line)) is not None:
+        gate.own.digests.setdefault(image, []).append(f"{familiar(repository)}@{told[1].decode()}")
+    return line
 
 
 async def at_registry(gate: Gate, exchange: Exchange, name: str) -> None:

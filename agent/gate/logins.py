@@ -7,14 +7,33 @@ import binascii
 import json
 from typing import TYPE_CHECKING, Any
 
+from agent import references
 from agent.errors import InvalidRequest
 from agent.gate import strict_json
+from agent.gate.answers import pass_on
+from agent.gate.policy import Refused
 
 if TYPE_CHECKING:
     from agent.gate.exchange import Exchange
+    from agent.gate.gate import Gate
 
 _KNOWN = {"username", "password", "email", "serveraddress", "identitytoken", "registrytoken"}
 _ONE, _MANY = "X-Registry-Auth", "X-Registry-Config"
+
+
+async def checked(gate: Gate, exchange: Exchange) -> None:
+    """POST /auth: whether a registry that images may come from or go to takes a login."""
+    login = _checked("the body", strict_json.parse(await exchange.whole()))
+    domain = references.registry(_host(login.get("serveraddress", "")))
+    if not gate.policy.may_log_in(domain):
+        raise Refused("auth", f"{domain}: no image there may be pulled or pushed")
+    await pass_on(exchange, await gate.upstream.ask("POST", "/auth", body=login))
+
+
+def _host(address: str) -> str:
+    """The registry of an address as clients write it, such as https://index.docker.io/v1/."""
+    host = address.removeprefix("https://").removeprefix("http://").partition("/")[0]
+    return {"": "docker.io", "index.docker.io": "docker.io", "registry-1.docker.io": "docker.io"}.get(host, host)
 
 
 def one(exchange: Exchange, *, needed: bool = False) -> dict[str, str]:

@@ -33,7 +33,7 @@ def patterns(asked: Iterable[str], before: str) -> list[str]:
     """Filters by name, which are Go's regular expressions on any part of it, as ones of the engine's names."""
     quoted = before.replace(".", r"\.")
     return [
-        f"^{quoted}(?:{each.lstrip('^').removeprefix('/')})" if each.startswith("^") else f"^{quoted}.*(?:{each})"
+        f"^{quoted}(?:{each.lstrip('^').removeprefix('/')})" if each[:1] in ("^", "/") else f"^{quoted}.*(?:{each})"
         for each in asked
     ]
 

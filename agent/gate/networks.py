@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from agent.errors import Conflict
-from agent.gate import bodies, names, shown, strict_json
+from agent.gate import bodies, names, pruning, shown, strict_json
 from agent.gate.answers import pass_on
 from agent.gate.objects import connect_body, network_body
 from agent.gate.policy import Refused
-from agent.gate.queries import filters, of_build, only
+from agent.gate.queries import filters, only
 
 if TYPE_CHECKING:
     from agent.gate.exchange import Exchange
@@ -59,33 +59,21 @@ async def created(gate: Gate, exchange: Exchange) -> None:
 
 
 async def removed(gate: Gate, exchange: Exchange, name: str) -> None:
-    """DELETE /networks/NAME, which no container has, a stopped one neither.
+    """DELETE /networks/NAME. The engine refuses it while a container that runs is there.
 
-    The engine lets a network of stopped containers go, and looks for its name again at their start: by then it may be
-    another's.
+    One that does not is no hindrance: the name that it is to have at its start is below the build's prefix.
     """
     only(exchange)
     network = await gate.own.network(name)
     if network["Name"] == gate.network_name:
         raise Refused("field", "bridge is the build's own network, and is not removed")
     async with gate.lock:
-        if {network["Id"], network["Name"]} & await _used(gate) or _gateways(network) & await _published_at(gate):
-            raise Conflict(f"network {name} has containers, or ports are published there; remove these first")
+        if _gateways(network) & await _published_at(gate):
+            raise Conflict(f"network {name} has containers that publish ports; remove these first, stopped ones too")
         answer = await gate.upstream.ask("DELETE", f"/networks/{network['Id']}")
         if answer.ok or answer.status == 404:
             gate.journal.remove("network", network["Id"])
     await pass_on(exchange, answer)
-
-
-async def _used(gate: Gate) -> set[str]:
-    """Names and ids of all networks that the build's containers have, whether they run or not."""
-    query = {"all": "1", **of_build(gate.build, {})}
-    used: set[str] = set()
-    for container in (await gate.upstream.ask("GET", "/containers/json", query)).done().json():
-        used.add(container["HostConfig"]["NetworkMode"])
-        for network, endpoint in ((container.get("NetworkSettings") or {}).get("Networks") or {}).items():
-            used |= {network, (endpoint or {}).get("NetworkID") or network}
-    return used
 
 
 def _gateways(network: dict[str, Any]) -> set[str]:
@@ -128,15 +116,18 @@ async def disconnected(gate: Gate, exchange: Exchange, name: str) -> None:
 
 async def pruned(gate: Gate, exchange: Exchange) -> None:
     """POST /networks/prune: the build's own that no container has."""
-    if filters(only(exchange, "filters").get("filters", ""), {"label", "until"}):
-        raise Refused("query", "prune takes no filters here")
+    asked = filters(only(exchange, "filters").get("filters", ""), pruning.KNOWN)
     await exchange.nothing()
     gone = []
     async with gate.lock:
-        used = {gate.network_name} | await _used(gate) | await _published_at(gate)
+        used = {gate.network_name} | await _published_at(gate)
         for network in await _found(gate, {"dangling": ["true"]}):
-            free = not {network["Id"], network["Name"], *_gateways(network)} & used
-            if free and (await gate.upstream.ask("DELETE", f"/networks/{network['Id']}")).ok:
+            free = not {network["Name"], *_gateways(network)} & used
+            if (
+                free
+                and pruning.meant(asked, network["Labels"], network["Created"])
+                and (await gate.upstream.ask("DELETE", f"/networks/{network['Id']}")).ok
+            ):
                 gate.journal.remove("network", network["Id"])
                 gone.append(network["Name"])
     await exchange.answer(200, {"NetworksDeleted": gone})

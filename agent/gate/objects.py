@@ -78,4 +78,4 @@ def exec_body(body: ExecBody) -> dict[str, Any]:
     """A command in a container, without privileges."""
     if not body.Cmd:
         raise InvalidRequest("No exec command specified")
-    return {**body.model_dump(exclude_defaults=True, exclude={"Container"}), "Privileged": False}
+    return {**body.model_dump(exclude_defaults=True), "Privileged": False}

@@ -37,6 +37,7 @@ class Own:
         self._prefix = prefix
         self._policy = policy
         self._bring = bring
+        self.digests: dict[str, list[str]] = {}  # names with a digest by which registries have images of the build
         self.used: set[str] = set()  # names of images that are there for all, in full
 
     def container_id(self, name: str) -> str:
@@ -113,7 +114,8 @@ class Own:
         """The same with the names that it has for this build, and no others."""
         own = [tag for tag, image_id in self._journal.all("tag").items() if image_id == image["Id"]]
         theirs = [name for name in image.get("RepoTags") or () if self.allows(name) and name not in own]
-        digests = [name for name in image.get("RepoDigests") or () if self.allows(name)]
+        theirs_too = [name for name in image.get("RepoDigests") or () if self.allows(name)]
+        digests = [*dict.fromkeys((*self.digests.get(image["Id"], ()), *theirs_too))]
         driver = {"GraphDriver": {**image["GraphDriver"], "Data": None}} if "GraphDriver" in image else {}
         return {**image, **driver, "RepoTags": [*map(familiar, own), *theirs], "RepoDigests": digests}
 

@@ -80,6 +80,10 @@ class GatePolicy(Frozen):
         """Whether the build may send an image to that name."""
         return any(references.matches(reference, pattern) for pattern in self.push)
 
+    def may_log_in(self, domain: str) -> bool:
+        """Whether there are images of the registry that may be pulled or pushed."""
+        return any(references.covers(pattern, domain) for pattern in (*self.pull, *self.push))
+
 
 class Refused(InvalidRequest):
     """The gate does not let it through: 403. `rule` is a name in the table of docs/docker-access.md."""

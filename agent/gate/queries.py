@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from agent.errors import InvalidRequest
 from agent.gate import strict_json
+from agent.gate.exchange import AGAIN
 from agent.gate.own import LABEL
 from agent.gate.policy import Refused
 
@@ -16,17 +17,25 @@ if TYPE_CHECKING:
     from agent.gate.exchange import Exchange
 
 
+_MANY = {"names", "t", "extrahosts", "changes"}
 _NUMBER = re.compile(r"|-?[0-9]{1,18}")
 
 
 def only(exchange: Exchange, *names: str) -> dict[str, str]:
-    """Of the query these keys; others, and empty values, are as if they were not there (clients send what is old)."""
-    return {name: value for name, value in exchange.request.query.items() if value and name in names}
+    """Of the query these keys; others, and empty values, are as if they were not there (clients send what is old).
+
+    Raises InvalidRequest for one that is there twice, if not everyone may be; see `several`.
+    """
+    found = {name: value for name, value in exchange.request.query.items() if value and name in names}
+    for name, value in found.items():
+        if AGAIN in value and name not in _MANY:
+            raise InvalidRequest(f"the query has {name!r} twice, or a NUL in it")
+    return found
 
 
-def several(query: Mapping[str, str], *names: str) -> list[tuple[str, str]]:
-    """The query as pairs; of these names some came several times (see `exchange`)."""
-    return [(name, each) for name, value in query.items() for each in (value.split("\n") if name in names else [value])]
+def several(query: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The query as pairs, several of those keys that are there several times."""
+    return [(name, each) for name, value in query.items() for each in value.split(AGAIN)]
 
 
 def number(name: str, text: str) -> int:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from agent.errors import InvalidRequest
-from agent.gate import builds, containers, execs, images, networks, system, volumes
+from agent.errors import InvalidRequest, NotFound
+from agent.gate import builds, containers, execs, images, logins, networks, system, volumes
 from agent.gate.containers import acting, streaming
 from agent.gate.policy import Refused
 
@@ -68,7 +68,9 @@ _TABLE: list[tuple[str, str, Answer]] = [
     ("POST", f"/images/{_IMAGE}/push", images.pushed),
     ("DELETE", f"/images/{_IMAGE}", images.removed),
     ("POST", "/commit", images.committed),
+    ("POST", "/auth", logins.checked),
     ("POST", "/build", builds.built),
+    ("POST", "/build/prune", builds.pruned),
     ("POST", "/build/cancel", builds.cancelled),
     ("POST", "/session", builds.served),
     ("POST", "/grpc", builds.called),
@@ -86,10 +88,8 @@ _TABLE: list[tuple[str, str, Answer]] = [
     ("DELETE", "/volumes/([^/]+)", volumes.removed),
 ]
 ROUTES = [(method, re.compile(path), answer) for method, path, answer in _TABLE]
-# What people will ask for, and what there is instead.
-_INSTEAD = {
-    re.compile("/auth"): "a login is sent with the push or pull that needs it",
-}
+# `docker inspect` asks for all kinds of things by a name, until there is one.
+_NOWHERE = re.compile(r"/(?:(container|plugin)s/(.+)/json|(network|volume|service|task|node|secret|config)s/(.+))")
 
 
 async def answer(gate: Any, exchange: Exchange) -> None:
@@ -99,10 +99,9 @@ async def answer(gate: Any, exchange: Exchange) -> None:
         if method == allowed and (match := pattern.fullmatch(path)):
             await handler(gate, exchange, *match.groups())
             return
-    instead = next(
-        (why for pattern, why in _INSTEAD.items() if pattern.fullmatch(path)), "it is not among what is served"
-    )
-    raise Refused("route", f"{method} {path}: {instead}")
+    if method == "GET" and (missing := _NOWHERE.fullmatch(path)):
+        raise NotFound(f"No such {missing[1] or missing[3]}: {missing[2] or missing[4]}")
+    raise Refused("route", f"{method} {path}: it is not among what is served")
 
 
 def _unversioned(path: str) -> str:

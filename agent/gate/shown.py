@@ -13,9 +13,10 @@ _PATHS = ("ResolvConfPath", "HostnamePath", "HostsPath", "LogPath")  # of the ho
 
 @dataclass(frozen=True, slots=True)
 class ShownAs:
-    """The gate's own network, and the workspace's volume and folder in it with its path in the build."""
+    """The gate's own network with its gateway, and the workspace: its volume, folder in it, and path in the build."""
 
     network: str
+    gateway: str  # empty if it is not known yet
     volume: str | None
     subpath: str
     path: str
@@ -36,8 +37,17 @@ def container(found: dict[str, Any], shown_as: ShownAs) -> dict[str, Any]:
         **dict.fromkeys(_PATHS, ""),
         "GraphDriver": {"Name": found.get("GraphDriver", {}).get("Name", ""), "Data": None},
         "Config": {**config, "Labels": labels(config.get("Labels")), "Image": image},
-        "HostConfig": {**host, "NetworkMode": _network_name(host["NetworkMode"], shown_as)},
-        "NetworkSettings": {**settings, **_first(networks.get(_BRIDGE)), "Networks": networks},
+        "HostConfig": {
+            **host,
+            "NetworkMode": _network_name(host["NetworkMode"], shown_as),
+            "PortBindings": _bindings(host.get("PortBindings"), shown_as),
+        },
+        "NetworkSettings": {
+            **settings,
+            **_first(networks.get(_BRIDGE)),
+            "Networks": networks,
+            "Ports": _bindings(settings.get("Ports"), shown_as),
+        },
         "Mounts": [_mount(each, host.get("Mounts") or (), shown_as) for each in found["Mounts"]],
     }
 
@@ -51,6 +61,7 @@ def listed(found: dict[str, Any], shown_as: ShownAs) -> dict[str, Any]:
         "Labels": labels(found.get("Labels")),
         "HostConfig": {"NetworkMode": _network_name(found["HostConfig"]["NetworkMode"], shown_as)},
         "NetworkSettings": {"Networks": networks},
+        "Ports": _ports(found.get("Ports") or [], shown_as),
         "Mounts": [_mount(each, (), shown_as) for each in found.get("Mounts") or ()],
     }
 
@@ -78,6 +89,27 @@ def _networks(found: dict[str, Any] | None, shown_as: ShownAs) -> dict[str, Any]
 
 def _network_name(name: str, shown_as: ShownAs) -> str:
     return _BRIDGE if name == shown_as.network else name
+
+
+def _bindings(found: dict[str, Any] | None, shown_as: ShownAs) -> dict[str, Any] | None:
+    """Bindings at one of the gateways: clients expect one where they asked for one, and all have the same ports."""
+    if found is None:
+        return None
+    address = _address([each["HostIp"] for bound in found.values() for each in bound or ()], shown_as)
+    return {
+        port: None if bound is None else [each for each in bound if each["HostIp"] == address]
+        for port, bound in found.items()
+    }
+
+
+def _ports(found: list[dict[str, Any]], shown_as: ShownAs) -> list[dict[str, Any]]:
+    """The same of a list of containers."""
+    address = _address([each["IP"] for each in found if "IP" in each], shown_as)
+    return [each for each in found if each.get("IP", address) == address]
+
+
+def _address(found: list[str], shown_as: ShownAs) -> str:
+    return shown_as.gateway if shown_as.gateway in found or not found else found[0]
 
 
 def _first(endpoint: dict[str, Any] | None) -> dict[str, Any]:

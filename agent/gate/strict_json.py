@@ -49,10 +49,13 @@ def fold(key: str) -> str:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    folded = {fold(key) for key, _ in pairs}
-    if len(folded) != len(pairs):
+    folded: dict[str, list[Any]] = {}
+    for key, value in pairs:
+        folded.setdefault(fold(key), []).append(value)
+    # docker-java writes enableIPv6 and EnableIPv6, both null if nobody asked: there is but one way to read that.
+    if any(len(values) > 1 and any(each is not None for each in values) for values in folded.values()):
         raise InvalidRequest("the JSON has a key twice in one object, or two that differ in case alone")
-    return dict(pairs)
+    return {key: value for key, value in pairs if len(folded[fold(key)]) == 1}
 
 
 def _integer(text: str) -> int:

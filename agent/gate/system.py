@@ -48,7 +48,15 @@ async def version(gate: Gate, exchange: Exchange) -> None:
     engine = {
         "Name": "Engine",
         "Version": known["Version"],
-        "Details": {"ApiVersion": API_VERSION, "MinAPIVersion": "1.24"},
+        "Details": {
+            "ApiVersion": API_VERSION,
+            "MinAPIVersion": "1.24",
+            **{
+                name: known[name]
+                for name in ("Os", "Arch", "KernelVersion", "GoVersion", "GitCommit", "BuildTime")
+                if name in known
+            },
+        },
     }
     facts = {
         "ApiVersion": API_VERSION,
@@ -105,11 +113,11 @@ async def disk_usage(gate: Gate, exchange: Exchange) -> None:
 
 async def events(gate: Gate, exchange: Exchange) -> None:
     """`/events` of the build's own things: asked for by its label, and each looked at again."""
-    query = exchange.request.query
+    query = only(exchange, "filters", "since", "until")
     asked = filters(query.get("filters", ""), _EVENT_FILTERS)
     if wanted := asked.get("container"):
         asked = {**asked, "container": [gate.own.known_id(each) or each for each in wanted]}
-    times = {name: query[name] for name in ("since", "until") if name in query}
+    times: dict[str, str] = {name: query[name] for name in ("since", "until") if name in query}
     async with gate.upstream.request("GET", "/events", {**times, **of_build(gate.build, asked)}) as reply:
         await exchange.relay(
             reply.status,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.errors import Conflict
-from agent.gate import bodies, names, shown, strict_json
+from agent.gate import bodies, names, pruning, shown, strict_json
 from agent.gate.answers import pass_on
 from agent.gate.containers import have_volume
 from agent.gate.objects import volume_body
@@ -48,6 +48,9 @@ async def created(gate: Gate, exchange: Exchange) -> None:
 async def removed(gate: Gate, exchange: Exchange, name: str) -> None:
     """DELETE /volumes/NAME."""
     query = only(exchange, "force")
+    if gate.own.volume_name(name) is None and query.get("force") in {"1", "true"}:
+        await exchange.answer(204)
+        return
     volume = await gate.own.volume(name)
     answer = await gate.upstream.ask("DELETE", f"/volumes/{volume['Name']}", query)
     if answer.status == 409:
@@ -59,7 +62,7 @@ async def removed(gate: Gate, exchange: Exchange, name: str) -> None:
 
 async def pruned(gate: Gate, exchange: Exchange) -> None:
     """POST /volumes/prune: the build's own that no container has; those with a name only with the filter `all`."""
-    asked = filters(only(exchange, "filters").get("filters", ""), {"all"})
+    asked = filters(only(exchange, "filters").get("filters", ""), {"all", "label", "label!"})
     await exchange.nothing()
     if set(asked.get("all", [])) - {"0", "1", "true", "false"}:
         raise Refused("query", "the filter `all` is true or false")
@@ -69,7 +72,8 @@ async def pruned(gate: Gate, exchange: Exchange) -> None:
     for volume in (await gate.upstream.ask("GET", "/volumes", query)).done().json()["Volumes"] or ():
         name = volume["Name"]
         anonymous = "com.docker.volume.anonymous" in (volume.get("Labels") or {})
-        if not (gate.journal.has("volume", name) and (whole or anonymous)):
+        own = gate.journal.has("volume", name) and (whole or anonymous)
+        if not (own and pruning.meant(asked, volume.get("Labels"), volume["CreatedAt"])):
             continue
         if (await gate.upstream.ask("DELETE", f"/volumes/{name}")).ok:
             gate.journal.remove("volume", name)

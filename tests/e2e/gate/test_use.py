@@ -14,6 +14,7 @@ import pytest
 
 from tests.e2e.gate_process import POLICY, cli
 from tests.e2e.harness import BUSYBOX, until
+from tests.e2e.registry import PASSWORD
 
 pytestmark = pytest.mark.engine
 
@@ -282,3 +283,120 @@ def test_containers_are_found_by_an_own_image_and_by_those_before_and_after(gate
     assert cli(gate, "ps", "-a", "--filter", "before=none", check=False).returncode == 1
     cli(gate, "rm", "one", "two", "three", "four")
     cli(gate, "rmi", "own:1")
+
+
+# ------------------------------------------------------------------------- what clients send besides, and look for
+
+
+def test_what_clients_repeat_or_send_back_is_passed_over(gate):
+    """dockerode, docker-java and testcontainers-go, as seen on 2026-11-29."""
+    body = {"Image": BUSYBOX, "name": "box", "platform": "linux/amd64", "Cmd": ["sleep", "600"]}
+    query = "name=box&Cmd=sleep&Cmd=600&Image=x"
+    endpoint = {"NetworkID": "0" * 64, "EndpointID": "", "Gateway": "1.2.3.4", "IPPrefixLen": 16, "Aliases": ["other"]}
+    body["NetworkingConfig"] = {"EndpointsConfig": {"bridge": endpoint}}
+    assert gate.ask("POST", f"/containers/create?{query}", body)[0] == 201
+    assert gate.ask("POST", "/containers/box/start?t=1", {"t": 1})[0] == 204
+    status, made = gate.ask("POST", "/containers/box/exec", {"Cmd": ["true"], "containerId": "box", "privileged": None})
+    assert status == 201
+    assert gate.ask("POST", f"/exec/{made['Id']}/start", {"Detach": True, "stdin": True, "hijack": True})[0] == 200
+    assert gate.ask("POST", "/commit?container=box&repo=app", {"AttachStderr": False, "Env": None})[0] == 201
+    assert gate.ask("POST", "/commit?container=box&repo=app", {"User": "root"})[0] == 403
+    net = b'{"Name": "net", "enableIPv6": null, "EnableIPv6": null, "IPAM": {"Config": [{"Subnet": null}]}}'
+    assert gate.ask("POST", "/networks/create", net)[0] == 201
+    assert gate.ask("DELETE", "/networks/net")[0] == 204
+    assert gate.ask("GET", f"/images/{quote(BUSYBOX, safe='')}/json")[0] == 200
+    assert gate.ask("GET", "/images/testcontainers%2Fsshd:1.3.0/json")[0] == 404
+    assert gate.ask("DELETE", "/images/app")[0] == 200
+
+
+def test_a_name_that_is_taken_is_told_in_the_engines_words(gate):
+    _, made = gate.create("box")
+    status, answer = gate.create("box")
+    assert status == 409
+    assert f'The container name "/box" is already in use by container "{made["Id"]}"' in answer["message"]
+
+
+def test_docker_inspect_tells_images_with_slashes_and_what_there_is_not(gate):
+    gate.create("box")
+    shown = json.loads(cli(gate, "inspect", BUSYBOX, "box").stdout)
+    assert [each.get("Name", "image") for each in shown] == ["image", "/box"]
+    missing = cli(gate, "inspect", "team/nothing:1", check=False)
+    assert b"No such object: team/nothing:1" in missing.stderr
+
+
+def test_ports_are_shown_once_though_they_are_at_two_gateways(gate):
+    cli(gate, "network", "create", "net")
+    cli(gate, "run", "-d", "--name", "web", "--network", "net", "-p", "8081:80", BUSYBOX, *SERVER)
+    gateway = gate.ask("GET", "/networks/bridge")[1]["IPAM"]["Config"][0]["Gateway"]
+    assert cli(gate, "port", "web").stdout.decode() == f"80/tcp -> {gateway}:8081\n"
+    (listed,) = gate.ask("GET", "/containers/json")[1]
+    assert [each["IP"] for each in listed["Ports"]] == [gateway]
+    words = ["--add-host", "host.docker.internal:host-gateway", "--network", "net", BUSYBOX]
+    reached = cli(gate, "run", "--rm", *words, "wget", "-qO-", f"http://{gateway}:8081/")
+    named = cli(gate, "run", "--rm", *words, "cat", "/etc/hosts")
+    assert reached.stdout == b"page\n"
+    assert f"{gateway}\thost.docker.internal".encode() in named.stdout
+    cli(gate, "rm", "-f", "web")
+    cli(gate, "network", "rm", "net")
+
+
+def test_prune_means_what_its_filters_say(gate):
+    cli(gate, "create", "--name", "kept", "--label", "keep=1", BUSYBOX, "true")
+    cli(gate, "create", "--name", "gone", BUSYBOX, "true")
+    cli(gate, "network", "create", "--label", "a=1", "net-a")
+    cli(gate, "volume", "create", "--label", "a=1", "volume-a")
+    assert cli(gate, "container", "prune", "-f", "--filter", "until=1h").stdout.count(b"\n") == 1
+    cli(gate, "container", "prune", "-f", "--filter", "label!=keep")
+    assert cli(gate, "ps", "-a", "--format", "{{.Names}}").stdout == b"kept\n"
+    for words in (("label=a=2",), ("until=24h",)):
+        cli(gate, "network", "prune", "-f", "--filter", *words)
+    cli(gate, "volume", "prune", "-af", "--filter", "label=b")
+    assert b"net-a" in cli(gate, "network", "ls").stdout
+    assert b"volume-a" in cli(gate, "volume", "ls").stdout
+    cli(gate, "network", "prune", "-f", "--filter", "label=a=1", "--filter", "until=0s")
+    cli(gate, "volume", "prune", "-af", "--filter", "label=a")
+    assert b"net-a" not in cli(gate, "network", "ls").stdout
+    assert b"volume-a" not in cli(gate, "volume", "ls").stdout
+    wrong = cli(gate, "container", "prune", "-f", "--filter", "until=yesterday", check=False)
+    assert b"is no time" in wrong.stderr
+    assert cli(gate, "system", "prune", "-f").returncode == 0
+    assert cli(gate, "ps", "-aq").stdout == b""
+
+
+def test_small_things_are_as_on_a_socket(gate):
+    gate.create("box")
+    assert cli(gate, "diff", "box").stdout == b""
+    assert cli(gate, "volume", "rm", "-f", "nothing").returncode == 0
+    assert cli(gate, "ps", "-aq", "--filter", "name=/box").stdout
+    assert cli(gate, "version", "--format", "{{.Server.Os}}/{{.Server.Arch}}").stdout.strip() == b"linux/amd64"
+    cli(gate, "tag", BUSYBOX, "team/app:1")
+    cli(gate, "tag", BUSYBOX, "other:1")
+    assert cli(gate, "images", "--format", "{{.Repository}}:{{.Tag}}", "team/app").stdout == b"team/app:1\n"
+    assert cli(gate, "images", "-q", "--filter", "reference=*").stdout.count(b"\n") == 1
+    foreign = cli(gate, "create", "--platform", "linux/arm64", BUSYBOX, check=False)
+    assert foreign.returncode != 0
+    cli(gate, "rmi", "team/app:1", "other:1")
+
+
+def test_input_that_nobody_reads_is_no_fault(gate):
+    for _ in range(6):
+        ended = cli(gate, "run", "--rm", "-i", BUSYBOX, "true", stdin=bytes(3_000_000))
+        assert ended.returncode == 0
+
+
+def test_a_login_is_checked_where_images_may_go_and_a_push_tells_its_digest(gate_of, registry_with, tmp_path):
+    registry = registry_with(users=("ci",))
+    gate = gate_of("login", f'push = ["{registry.address}/team/**"]\n' + POLICY).start()
+    config = ["--config", str(tmp_path / "docker")]
+    words = [*config, "login", "-u", "ci", "--password-stdin"]
+    assert b"Login Succeeded" in cli(gate, *words, registry.address, stdin=PASSWORD.encode()).stdout
+    assert cli(gate, *words, registry.address, stdin=b"wrong", check=False).returncode != 0
+    refused = cli(gate, *words, "elsewhere.example:5000", stdin=b"x", check=False)
+    assert b"(auth)" in refused.stderr
+    name = registry.reference("team/app", "1")
+    gate.create("box")
+    cli(gate, "commit", "box", name)
+    cli(gate, *config, "push", name)
+    digest = registry.digest("team/app", "1")
+    told = cli(gate, "image", "inspect", "--format", "{{index .RepoDigests 0}}", name).stdout.decode().strip()
+    assert told == f"{name.rpartition(':')[0]}@{digest}"
