@@ -321,6 +321,13 @@ def read(model: type[M], value: Any) -> M:
         raise Refused("field", f"{where}: {first['msg']}") from error
 
 
+def set_of(model: type[Body], value: Any) -> list[str]:
+    """Those of the model's fields that a value says something of."""
+    known = {*map(fold, model.model_fields)}
+    given = value if isinstance(value, dict) else {}
+    return [name for name, each in given.items() if fold(name) in known and not is_empty(each)]
+
+
 def _spelled(model: type[Body], value: dict[str, Any]) -> dict[str, Any]:
     """The same with the API's names, without empty fields, on all levels that have names of the API's."""
     names = {fold(field.alias or name): name for name, field in model.model_fields.items()}

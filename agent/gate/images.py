@@ -122,8 +122,7 @@ async def committed(gate: Gate, exchange: Exchange) -> None:
     query = only(exchange, "container", "repo", "tag", "comment", "author", "pause", "changes")
     tag = _tag_of(query["repo"], query) if query.get("repo") else None
     container = gate.own.container_id(query.get("container", ""))
-    config = strict_json.parse(await exchange.whole() or b"{}")
-    if asked := [name for name, value in (config or {}).items() if not bodies.is_empty(value)]:
+    if asked := bodies.set_of(bodies.ContainerBody, strict_json.parse(await exchange.whole() or b"null")):
         raise Refused("field", f"{asked[0]} is not for builds; give it as one of the changes")
     kept = [pair for pair in several(query) if pair[0] in {"comment", "author", "pause", "changes"}]
     async with keeping.room(gate):

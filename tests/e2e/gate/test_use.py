@@ -299,7 +299,8 @@ def test_what_clients_repeat_or_send_back_is_passed_over(gate):
     status, made = gate.ask("POST", "/containers/box/exec", {"Cmd": ["true"], "containerId": "box", "privileged": None})
     assert status == 201
     assert gate.ask("POST", f"/exec/{made['Id']}/start", {"Detach": True, "stdin": True, "hijack": True})[0] == 200
-    assert gate.ask("POST", "/commit?container=box&repo=app", {"AttachStderr": False, "Env": None})[0] == 201
+    said_again = {"AttachStderr": False, "Env": None, "container": "box", "repo": "app"}
+    assert gate.ask("POST", "/commit?container=box&repo=app", said_again)[0] == 201
     assert gate.ask("POST", "/commit?container=box&repo=app", {"User": "root"})[0] == 403
     net = b'{"Name": "net", "enableIPv6": null, "EnableIPv6": null, "IPAM": {"Config": [{"Subnet": null}]}}'
     assert gate.ask("POST", "/networks/create", net)[0] == 201
