@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode
 import h11
 
 from agent.errors import EngineError, EngineUnavailable, InvalidRequest
+from agent.gate.chunks import split
 from agent.gate.exchange import API_VERSION, CHUNK
 from agent.unix_socket import tunnel
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     Pairs = Mapping[str, str] | Sequence[tuple[str, str]]
 
 _CONNECT = 10.0  # seconds
+_CUT = "the engine hung up in the middle of its answer"
 _MAX_ANSWER = 64 * 1024 * 1024  # bytes of an answer that is read as a whole
 Body = bytes | None
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -73,21 +75,28 @@ class Reply:
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """The body as it comes. Raises EngineUnavailable if it breaks off."""
-        together: list[bytes] = []
-        while True:
-            event = self._call.connection.next_event()
-            if isinstance(event, h11.Data):
-                together.append(event.data)
-                continue
-            if together:  # the engine sends 32 KiB at a time, and each piece costs the same, whatever its size
-                yield b"".join(together)
-                together.clear()
-            if event is h11.NEED_DATA:
-                await self._call.receive()
-            elif isinstance(event, h11.EndOfMessage):
-                return
-            else:
-                raise EngineUnavailable("the engine hung up in the middle of its answer")
+        if self.headers.get("transfer-encoding") == "chunked":
+            async for piece in self._chunks():
+                yield piece
+            return
+        while not isinstance(event := await self._call.event(), h11.EndOfMessage):
+            if not isinstance(event, h11.Data):
+                raise EngineUnavailable(_CUT)
+            yield bytes(event.data)
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        rest = self._call.connection.trailing_data[0]
+        try:
+            while not (found := split(rest)).ended:
+                if found.data:
+                    yield found.data
+                if not (more := await self._call.reader.read(CHUNK)):
+                    raise EngineUnavailable(_CUT)
+                rest = found.rest + more
+        except ValueError as error:
+            raise EngineUnavailable(f"the engine's answer is no HTTP: {error}") from error
+        if found.data:
+            yield found.data
 
     async def whole(self) -> Answer:
         """All of it. Raises EngineError if it is too long."""
@@ -221,11 +230,8 @@ class _Call:
 
     async def event(self) -> Any:
         while (event := self.connection.next_event()) is h11.NEED_DATA:
-            await self.receive()
+            self.connection.receive_data(await self.reader.read(CHUNK))
         return event
-
-    async def receive(self) -> None:
-        self.connection.receive_data(await self.reader.read(CHUNK))
 
     async def _write(self, event: h11.Event) -> None:
         if data := self.connection.send(event):
