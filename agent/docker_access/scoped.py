@@ -44,7 +44,7 @@ class Gates:
 
     def ids(self) -> list[str]:
         """The builds with a gate of which something may be left. Blocks."""
-        return [file.stem for file in self.folder.iterdir()]
+        return [file.stem for file in self.folder.glob("*.journal")]
 
     def gate(
         self,

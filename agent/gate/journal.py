@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import IO, TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 Kind = Literal["container", "network", "volume", "image", "tag", "intent", "push", "workspace", "builder"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+_MOST_LINES = 10_000
 
 
 class Journal:
@@ -32,8 +33,10 @@ class Journal:
             for line in whole.splitlines():
                 self._take(*json.loads(line))
             os.truncate(file, len((whole + end).encode()))
-        self._file = os.fdopen(os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a")
         self._path = file
+        self._file = _appended(file)
+        self._short = file.with_name(f"{file.name}.short")
+        self._lines = 0  # written since it was as short as can be
 
     def add(self, kind: Kind, name: str, value: str = "") -> None:
         """It is the build's from now on."""
@@ -65,6 +68,7 @@ class Journal:
     def delete(self) -> None:
         """Nothing is left."""
         self._file.close()
+        self._short.unlink(missing_ok=True)
         self._path.unlink(missing_ok=True)
 
     def _write(self, sign: str, kind: Kind, name: str, value: str) -> None:
@@ -72,9 +76,30 @@ class Journal:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._take(sign, kind, name, value)
+        self._lines += 1
+        if self._lines > _MOST_LINES + 2 * sum(map(len, self._things.values())):
+            self._shorten()
+
+    def _shorten(self) -> None:
+        """Leave out what is not there any more: what is made and removed again and again would fill the disk."""
+        short = self._short
+        short.unlink(missing_ok=True)
+        with _appended(short) as file:
+            for kind, things in self._things.items():
+                for name, value in things.items():
+                    file.write(json.dumps(["+", kind, name, value]) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._file.close()
+        short.replace(self._path)
+        self._file, self._lines = _appended(self._path), 0
 
     def _take(self, sign: str, kind: Kind, name: str, value: str) -> None:
         if sign == "+":
             self._things[kind][name] = value
         else:
             self._things[kind].pop(name, None)
+
+
+def _appended(file: Path) -> IO[str]:
+    return os.fdopen(os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -96,8 +97,10 @@ async def disk_usage(gate: Gate, exchange: Exchange) -> None:
     """`/system/df` of the build's own things. The engine's BuildKit is not for builds, and has nothing of theirs."""
     only(exchange, "type")
     found = (await gate.upstream.ask("GET", "/system/df")).done().json()
-    images = [gate.own.shown(each) for each in found["Images"] or () if gate.journal.has("image", each["Id"])]
     containers = [each for each in found["Containers"] or () if gate.journal.has("container", each["Id"])]
+    used = Counter(each["ImageID"] for each in containers)
+    own = [each for each in found["Images"] or () if gate.journal.has("image", each["Id"])]
+    images = [{**gate.own.shown(each), "Containers": used[each["Id"]]} for each in own]
     volumes = [each for each in found["Volumes"] or () if gate.journal.has("volume", each["Name"])]
     await exchange.answer(
         200,
