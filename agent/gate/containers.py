@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.errors import Conflict, InvalidRequest, NotFound
 from agent.files import tree
-from agent.gate import bodies, create, disk, names, objects, platforms, pruning, resources, shown, strict_json
+from agent.gate import bodies, create, disk, names, objects, platforms, pruning, resources, shown
 from agent.gate.answers import hijack, pass_on
 from agent.gate.policy import Refused
 from agent.gate.queries import filters, number, of_build, only
@@ -77,7 +77,7 @@ async def created(gate: Gate, exchange: Exchange) -> None:
     name = query.get("name", "").removeprefix("/")
     if name:
         names.check("container", name)
-    body = bodies.read(bodies.ContainerBody, strict_json.parse(await exchange.whole()))
+    body = await gate.read(exchange, bodies.ContainerBody)
     plan = create.plan(body, gate.policy, gate.workspace)
     image = await gate.own.image(plan.image)
     _see_platform(plan.image, image, query.get("platform", ""))
@@ -276,7 +276,7 @@ async def updated(gate: Gate, exchange: Exchange, name: str) -> None:
     """POST /containers/NAME/update."""
     only(exchange)
     container = gate.own.container_id(name)
-    body = bodies.read(bodies.UpdateBody, strict_json.parse(await exchange.whole()))
+    body = await gate.read(exchange, bodies.UpdateBody)
     whole = resources.update(body, gate.policy.limits)
     await pass_on(exchange, await gate.upstream.ask("POST", f"/containers/{container}/update", body=whole))
 

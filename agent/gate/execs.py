@@ -20,7 +20,7 @@ async def created(gate: Gate, exchange: Exchange, name: str) -> None:
     """POST /containers/NAME/exec."""
     only(exchange)
     container = gate.own.container_id(name)
-    body = exec_body(bodies.read(bodies.ExecBody, strict_json.parse(await exchange.whole())))
+    body = exec_body(await gate.read(exchange, bodies.ExecBody))
     if gate.asked_execs >= gate.policy.limits.execs:
         raise Refused(
             "limits.execs", f"the build has run {gate.asked_execs} commands in containers, and may run no more"
@@ -42,7 +42,7 @@ async def started(gate: Gate, exchange: Exchange, exec_id: str) -> None:
     """POST /exec/ID/start."""
     only(exchange)
     path = f"/exec/{_own_exec(gate, exec_id)}/start"
-    start = bodies.read(bodies.ExecStartBody, strict_json.parse(await exchange.whole() or b"{}"))
+    start = await gate.read(exchange, bodies.ExecStartBody)
     body = start.model_dump(exclude_defaults=True)
     if body.get("Detach"):
         await pass_on(exchange, await gate.upstream.ask("POST", path, body=body))

@@ -13,7 +13,7 @@ import h11
 import structlog
 
 from agent.errors import AgentError, Conflict, EngineError, EngineUnavailable, InvalidRequest, NotFound, Unavailable
-from agent.gate import disk, names, routes
+from agent.gate import bodies, disk, names, routes, strict_json
 from agent.gate.exchange import MAX_HEADER, Exchange, Reader
 from agent.gate.own import LABEL, Own
 from agent.gate.policy import Refused
@@ -65,6 +65,7 @@ class Gate:
     builder: Builder | None = None  # without one, nothing is built
     execs: set[str] = field(default_factory=set)  # ids
     asked_execs: int = 0
+    scratch: int = 0  # bytes of archives that came and are not loaded yet
     is_full: bool = False  # it had too much on the disk at the last look
     made: set[str] = field(default_factory=set)  # all containers ever, as events come after the removal
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # counting and making are one step
@@ -76,7 +77,7 @@ class Gate:
         networks = self.journal.all("network").items()
         self._network = next((each for each, name in networks if name == self.network_name), None)
         self._gateway = ""
-        self._admission, self._networking = asyncio.Lock(), asyncio.Lock()
+        self._admission, self._networking, self._reading = asyncio.Lock(), asyncio.Lock(), asyncio.Lock()
         self.connections = Connections(self._serve, Reader, lambda: self.policy.limits.connections)
 
     @asynccontextmanager
@@ -115,6 +116,22 @@ class Gate:
             await forget_gone(self.upstream, self.journal)
         if more and self.journal.count(kind) + more > most:
             raise Refused(f"limits.{kind}s", f"the build has {self.journal.count(kind)} {kind}s, and may have {most}")
+
+    async def read(self, exchange: Exchange, model: type[bodies.M]) -> bodies.M:
+        """The body of a request. Raises InvalidRequest, Refused."""
+        data = await exchange.whole()
+        async with self.turn():
+            return bodies.read(model, strict_json.parse(data or b"{}"))
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Read a body in the block. A large one takes a tenth of a second, and gates of a service share a processor.
+
+        Others have their turn between two of a build.
+        """
+        async with self._reading:
+            await asyncio.sleep(0)
+            yield
 
     async def network(self) -> dict[str, Any]:
         """The network of containers that name none, made with the first of them."""

@@ -122,7 +122,10 @@ async def committed(gate: Gate, exchange: Exchange) -> None:
     query = only(exchange, "container", "repo", "tag", "comment", "author", "pause", "changes")
     tag = _tag_of(query["repo"], query) if query.get("repo") else None
     container = gate.own.container_id(query.get("container", ""))
-    if asked := bodies.set_of(bodies.ContainerBody, strict_json.parse(await exchange.whole() or b"null")):
+    said = await exchange.whole()
+    async with gate.turn():
+        asked = bodies.set_of(bodies.ContainerBody, strict_json.parse(said or b"null"))
+    if asked:
         raise Refused("field", f"{asked[0]} is not for builds; give it as one of the changes")
     kept = [pair for pair in several(query) if pair[0] in {"comment", "author", "pause", "changes"}]
     async with keeping.room(gate):

@@ -18,15 +18,19 @@ if TYPE_CHECKING:
     from agent.gate.gate import Gate
 
 _KNOWN = {"username", "password", "email", "serveraddress", "identitytoken", "registrytoken"}
+_HUB = "https://index.docker.io/v1/"  # as Docker's clients name docker.io here
 _ONE, _MANY = "X-Registry-Auth", "X-Registry-Config"
 
 
 async def checked(gate: Gate, exchange: Exchange) -> None:
     """POST /auth: whether a registry that images may come from or go to takes a login."""
-    login = _checked("the body", strict_json.parse(await exchange.whole()))
+    said = await exchange.whole()
+    async with gate.turn():
+        login = _checked("the body", strict_json.parse(said))
     domain = references.registry(_host(login.get("serveraddress", "")))
     if not gate.policy.may_log_in(domain):
         raise Refused("auth", f"{domain}: no image there may be pulled or pushed")
+    login["serveraddress"] = _HUB if domain == "docker.io" else domain
     await pass_on(exchange, await gate.upstream.ask("POST", "/auth", body=login))
 
 

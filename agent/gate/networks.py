@@ -45,7 +45,7 @@ async def inspected(gate: Gate, exchange: Exchange, name: str) -> None:
 async def created(gate: Gate, exchange: Exchange) -> None:
     """POST /networks/create."""
     only(exchange)
-    body = bodies.read(bodies.NetworkBody, strict_json.parse(await exchange.whole()))
+    body = await gate.read(exchange, bodies.NetworkBody)
     whole = network_body(body, gate.policy)
     name, whole["Name"] = whole["Name"], gate.prefix + whole["Name"]
     async with gate.making("network") as labels:
@@ -93,7 +93,7 @@ async def _published_at(gate: Gate) -> set[str]:
 async def connected(gate: Gate, exchange: Exchange, name: str) -> None:
     """POST /networks/NAME/connect."""
     only(exchange)
-    body = bodies.read(bodies.ConnectBody, strict_json.parse(await exchange.whole()))
+    body = await gate.read(exchange, bodies.ConnectBody)
     network, container = await gate.own_network(name), gate.own.container_id(body.Container)
     links = body.EndpointConfig.Links if body.EndpointConfig else ()
     named = {each.partition(":")[0] for each in links}
@@ -108,7 +108,7 @@ async def connected(gate: Gate, exchange: Exchange, name: str) -> None:
 async def disconnected(gate: Gate, exchange: Exchange, name: str) -> None:
     """POST /networks/NAME/disconnect."""
     only(exchange)
-    body = bodies.read(bodies.DisconnectBody, strict_json.parse(await exchange.whole()))
+    body = await gate.read(exchange, bodies.DisconnectBody)
     network, container = await gate.own_network(name), gate.own.container_id(body.Container)
     whole = {"Container": container, "Force": body.Force}
     await pass_on(exchange, await gate.upstream.ask("POST", f"/networks/{network['Id']}/disconnect", body=whole))

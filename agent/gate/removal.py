@@ -10,12 +10,14 @@ import json
 import time
 from typing import TYPE_CHECKING
 
+from agent import references
 from agent.errors import EngineError
 
 if TYPE_CHECKING:
     from agent.gate.journal import Journal, Kind
     from agent.gate.upstream import Answer, Upstream
 
+_PRIVATE = f"{references.PRIVATE}/"
 LABEL_INTENT = "sibling.gate.intent"
 _ROUNDS, _PAUSE, _STOP_GRACE = 5, 0.5, 5  # the last two in seconds
 _SETTLED = 30.0  # seconds, after which the engine makes nothing more of what it was asked for
@@ -151,7 +153,8 @@ async def untag(upstream: Upstream, image: str, anchor: str) -> Answer:
     not run. So the name goes to another image first, which keeps its own.
     """
     found = (await upstream.ask("GET", "/images/json")).done().json()
-    other = next((each["Id"] for each in found if each["RepoTags"] and each["Id"] != image), None)
+    named = [each["Id"] for each in found if any(not tag.startswith(_PRIVATE) for tag in each["RepoTags"] or ())]
+    other = next((each for each in named if each != image), None)
     if other is not None:
         repository, _, tag = anchor.rpartition(":")
         await upstream.ask("POST", f"/images/{other}/tag", {"repo": repository, "tag": tag})

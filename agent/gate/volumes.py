@@ -39,7 +39,7 @@ async def inspected(gate: Gate, exchange: Exchange, name: str) -> None:
 async def created(gate: Gate, exchange: Exchange) -> None:
     """POST /volumes/create; one of the build's own of that name is answered with as it is."""
     only(exchange)
-    body = bodies.read(bodies.VolumeBody, strict_json.parse(await exchange.whole()))
+    body = await gate.read(exchange, bodies.VolumeBody)
     whole = volume_body(body, gate.policy.limits.memory)
     name = await have_volume(gate, whole.get("Name", ""), whole)
     await exchange.answer(201, shown.volume(await gate.own.volume(name)))

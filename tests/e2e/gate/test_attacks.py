@@ -440,6 +440,7 @@ def test_volumes_in_memory_have_no_more_than_a_container(gate):
     [
         ("GET", f"/containers/json?limit={'9' * 5000}", 400),
         ("GET", "/containers/json?limit=x", 400),
+        ("GET", "/containers/json?all=%00", 400),
         ("POST", "/containers/box/attach?detachKeys=zzzz&stream=1&stdout=1", 400),
         ("GET", f"/containers/json?filters={quote(json.dumps({'status': ['nonsense']}))}", 400),
     ],
@@ -447,3 +448,8 @@ def test_volumes_in_memory_have_no_more_than_a_container(gate):
 def test_what_is_not_understood_is_told(gate, method, path, status):
     gate.create("box")
     assert gate.ask(method, path)[0] == status
+
+
+def test_a_body_that_would_keep_all_gates_busy_is_refused(gate):
+    assert gate.create(Env=["x" * 300_000])[0] == 400
+    assert gate.create(Env=["x" * 200_000])[0] == 201

@@ -11,7 +11,7 @@ import docker
 import psutil
 import pytest
 
-from tests.e2e.harness import BUSYBOX, let_pass
+from tests.e2e.harness import BUSYBOX, let_pass, until
 
 pytestmark = pytest.mark.engine
 GATES, REQUESTS = 20, 100
@@ -87,3 +87,28 @@ def test_a_gigabyte_each_way_in_flat_memory(gates, tmp_path):
     assert big.stat().st_size > GIB
     run("load", "-i", str(big), stdout=subprocess.DEVNULL)
     assert most - before < ROOM
+
+
+def test_what_one_build_asks_for_does_not_keep_another_waiting_for_all_of_it(gates):
+    _, folder = gates
+    large = {"Image": BUSYBOX, "Labels": {"sibling.x": "", **{f"key{number}": "" for number in range(15_000)}}}
+    asking = 60
+    done = []
+
+    def ask():
+        own = client(folder, 1)
+        answer = own.api._post_json(own.api._url("/containers/create"), data=large)
+        done.append(answer.status_code)
+        own.close()
+
+    other = client(folder, 2)
+    with ThreadPoolExecutor(asking) as builds:
+        asked = [builds.submit(ask) for _ in range(asking)]
+        until(lambda: done, 60, "the first of them")
+        assert other.ping()
+        before = len(done)
+        for each in asked:
+            each.result()
+    other.close()
+    assert done == [403] * asking, "its first label is not for builds"
+    assert before < asking / 2
