@@ -16,7 +16,7 @@ from agent.gate.removal import keep_image
 from agent.threads import in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from agent.gate.gate import Gate
 
@@ -73,11 +73,31 @@ async def capped(body: AsyncIterator[bytes], most: int) -> AsyncIterator[bytes]:
 @asynccontextmanager
 async def received(gate: Gate, pieces: AsyncIterator[bytes]) -> AsyncIterator[archives.Archive]:
     """An archive of images that comes in pieces, whole and checked. Raises InvalidRequest, Refused, TooLarge."""
-    async with room(gate) as left:
-        with _scratch(gate) as sent, _scratch(gate) as unpacked:
-            async for piece in capped(pieces, left):
-                await in_thread(sent.write, piece)
+    with _scratch(gate) as sent, _scratch(gate) as unpacked, _counted(gate) as count:
+        async for piece in pieces:
+            count(len(piece))
+            await in_thread(sent.write, piece)
+        # Only now, since what comes may be what `docker save` waits to give until others are done.
+        async with room(gate) as left:
             yield await in_thread(archives.Archive, sent, unpacked, left)
+
+
+@contextmanager
+def _counted(gate: Gate) -> Iterator[Callable[[int], None]]:
+    """Counts bytes of archives that are here for now; raises TooLarge if all at once are more than images may have."""
+    own, most = 0, gate.policy.limits.image_bytes
+
+    def count(more: int) -> None:
+        nonlocal own
+        own += more
+        gate.scratch += more
+        if gate.scratch > most:
+            raise TooLarge(f"the archives that come at once are over {most} bytes, the most that images may have")
+
+    try:
+        yield count
+    finally:
+        gate.scratch -= own
 
 
 async def load(gate: Gate, archive: archives.Archive) -> list[str]:

@@ -106,6 +106,15 @@ def test_it_goes_after_a_kill_as_well(gate_with):
     build(gate, "-t", "app:1")
 
 
+def test_what_was_built_is_saved_into_a_load_at_once(gate_with):
+    gate = gate_with("build-pipe")
+    build(gate, "-t", "app:1")
+    piped = "docker save app:1 | docker load"
+    environment = {**os.environ, "DOCKER_HOST": f"unix://{gate.socket}"}
+    done = subprocess.run(["sh", "-c", piped], env=environment, check=False, capture_output=True, text=True, timeout=50)
+    assert (done.returncode, "Loaded image: app:1" in done.stdout) == (0, True), done.stderr
+
+
 def test_two_gates_do_not_hold_one_cache(gate_with):
     one, two = gate_with("build-first"), gate_with("build-second")
     build(one)
