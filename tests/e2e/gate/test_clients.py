@@ -1,5 +1,6 @@
 """The same script, by Docker's own command line, against the engine's socket and against a gate: it prints the same."""
 
+import gc
 import os
 import re
 import subprocess
@@ -294,3 +295,4 @@ def test_docker_py_is_answered_as_the_engine_does(docker_host):
             each.remove(force=True)
         raw.close()
         gate.destroy()
+        gc.collect()  # here, and not in the middle of another test

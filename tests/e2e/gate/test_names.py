@@ -19,7 +19,7 @@ def test_two_builds_have_the_same_names(gate_of):
             "run",
             "-d",
             "--name",
-            "db",
+            "sql",
             "--network",
             "net",
             "-v",
@@ -34,7 +34,7 @@ def test_two_builds_have_the_same_names(gate_of):
     for gate in gates:
         own = (gate.files / "id").read_text()
         for words in (
-            ["inspect", "db"],
+            ["inspect", "sql"],
             ["ps", "--no-trunc", "--format", "json"],
             ["network", "inspect", "net"],
             ["network", "ls", "--format", "json"],
@@ -43,22 +43,24 @@ def test_two_builds_have_the_same_names(gate_of):
             ["stats", "--no-stream", "--format", "{{.Name}} {{.Container}}"],
             ["events", "--since", "1h", "--until", "0s", "--format", "json"],
             ["start", "none"],
-            ["rename", "db", "db"],
+            ["rename", "sql", "sql"],
         ):
             ran = cli(gate, *words, check=False)
             assert b"sibling-gate-" not in (ran.stdout + ran.stderr).replace(
                 f'sibling-gate-{gate.build}"'.encode(), b""
             ), words
-        assert cli(gate, "ps", "-q", "--no-trunc", "--filter", "name=^/db$").stdout.decode().split() == [own]
+        assert cli(gate, "ps", "-q", "--no-trunc", "--filter", "name=^/sql$").stdout.decode().split() == [own]
         assert cli(gate, "ps", "-q", "--no-trunc", "--filter", "volume=data").stdout.decode().split() == [own]
         assert cli(gate, "ps", "-q", "--no-trunc", "--filter", "network=net").stdout.decode().split() == [own]
         assert cli(gate, "network", "ls", "-q", "--filter", "name=bridge").stdout
-        assert cli(gate, "run", "--rm", "--network", "net", BUSYBOX, "ping", "-c", "1", "-w", "2", "db").returncode == 0
-        assert cli(gate, "run", "--rm", "--volumes-from", "db", BUSYBOX, "cat", "/d/x").stdout == b"1\n"
-        assert b"in use" in cli(gate, "create", "--name", "db", BUSYBOX, check=False).stderr
-        cli(gate, "rename", "db", "store")
+        assert (
+            cli(gate, "run", "--rm", "--network", "net", BUSYBOX, "ping", "-c", "1", "-w", "2", "sql").returncode == 0
+        )
+        assert cli(gate, "run", "--rm", "--volumes-from", "sql", BUSYBOX, "cat", "/d/x").stdout == b"1\n"
+        assert b"in use" in cli(gate, "create", "--name", "sql", BUSYBOX, check=False).stderr
+        cli(gate, "rename", "sql", "store")
         assert cli(gate, "exec", "store", "hostname").returncode == 0
-        assert b"No such container: db" in cli(gate, "exec", "db", "true", check=False).stderr
+        assert b"No such container: sql" in cli(gate, "exec", "sql", "true", check=False).stderr
 
 
 def test_a_name_goes_before_the_beginning_of_an_id(gate):
