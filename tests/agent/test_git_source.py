@@ -3,7 +3,6 @@ import os
 import subprocess
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -133,9 +132,7 @@ def test_the_password_opens_the_repository_and_is_nowhere_else(server, repositor
     repository.commit_files(file="x")
     server.login = (username or "git", PASSWORD)
     lines, notes = [], []
-    server.on_request = lambda: lines.extend(
-        path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()
-    )
+    server.on_request = lambda: lines.extend(processes_in())
     fetch(server, into, password=PASSWORD, username=username, note=notes.append)
     assert any(b"git" in line and b"fetch" in line for line in lines)
     for form in shown(PASSWORD):

@@ -3,7 +3,7 @@
 import base64
 import subprocess
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -165,13 +165,11 @@ def _basic(user, password):
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
-def processes_in(folder):
-    """The command lines of all processes whose working directory is that folder."""
+def processes_in(folder=None):
+    """The command lines of all processes, or of those whose working directory is that folder."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if (process / "cwd").readlink() == folder:
+        with suppress(FileNotFoundError, ProcessLookupError, PermissionError):  # they end at any moment
+            if folder is None or (process / "cwd").readlink() == folder:
                 found.append((process / "cmdline").read_bytes())
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue
     return found
