@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from agent.gate.gate import Gate
 
 _DIGEST = re.compile(rb'"Digest":"(sha256:[0-9a-f]{64})"')
+_BUILDKIT = "moby/buildkit"
+# It falls back to a container of its own without a word if the daemon does not build.
+_INSTEAD_OF_BUILDKIT = (
+    "; buildx builds here by its driver `docker`, if the gate has a builder, and that started: see its log"
+)
 _FILTERS = {"reference", "label", "dangling", "until"}
 
 
@@ -80,7 +85,8 @@ async def brought(gate: Gate, exchange: Exchange) -> None:
     given, tag = query.get("fromImage", ""), query.get("tag", "")
     reference = references.parse(f"{given}{'@' if ':' in tag else ':'}{tag}" if tag else given)
     if reference.domain == references.PRIVATE or not gate.policy.may_pull(reference):
-        raise Refused("pull", f"{reference} is not among the images that may be pulled")
+        hint = _INSTEAD_OF_BUILDKIT if reference.path == _BUILDKIT else ""
+        raise Refused("pull", f"{reference} is not among the images that may be pulled{hint}")
     await exchange.nothing()
     whole = {"fromImage": reference.name, "tag": reference.digest or reference.tag or "latest"}
     if platform := query.get("platform"):

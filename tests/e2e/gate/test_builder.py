@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 
-from tests.e2e.gate_process import POLICY, GateProcess
+from tests.e2e.gate_process import POLICY, GateProcess, cli
 from tests.e2e.harness import BUSYBOX, let_pass, until
 
 pytestmark = pytest.mark.engine
@@ -146,6 +146,8 @@ def test_a_builder_that_cannot_start_is_told(gate_with):
     status, answer = gate.ask("POST", "/build", b"")
     assert status == 500
     assert "ended at once; its last words:" in answer["message"]
+    told = cli(gate, "buildx", "build", "-", stdin=DOCKERFILE.encode(), check=False).stderr
+    assert b"buildx builds here by its driver `docker`" in told
     assert not builders(gate)
     missing = gate_with("build-missing", image="sibling-test/nothing:1")
     assert "is not on the engine" in missing.ask("POST", "/build", b"")[1]["message"]
