@@ -73,7 +73,7 @@ token_file = "/etc/sibling/jenkins-token"
 
 [templates.linux]
 image = "docker.io/library/debian:13"
-caches = { maven = "/root/.m2" }
+caches = { apt = "/var/cache/apt/archives" }
 
 [templates.linux-large]
 inherits = "linux"

@@ -99,7 +99,7 @@ class TemplateSettings(Section):
         json_schema_extra={
             "allowed": "a table of names (up to 63 lower-case letters, digits, `.`, `_` or `-`, the first a letter or "
             "digit) and absolute paths outside of " + ", ".join(f"`{taken}`" for taken in _TAKEN) + ", such as "
-            '`{ maven = "/root/.m2" }`'
+            '`{ apt = "/var/cache/apt/archives" }`'
         },
         description="Folders that are kept from one agent to the next, and where agents see them.",
     )

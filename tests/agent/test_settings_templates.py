@@ -18,7 +18,7 @@ IMAGE = "write an image, such as `python:3.12` or `registry.example/team/app:1.0
 CACHES = (
     "write a table of names (up to 63 lower-case letters, digits, `.`, `_` or `-`, the first a letter or digit) and "
     "absolute paths outside of `/workspace`, `/opt/sibling`, `/tmp`, `/proc`, `/sys`, `/dev`, such as "
-    '`{ maven = "/root/.m2" }`.'
+    '`{ apt = "/var/cache/apt/archives" }`.'
 )
 VARIABLES = 'write a table of variables (letters, digits or `_`, no digit first), such as `{ LANG = "C.UTF-8" }`.'
 LABELS = "write a list of labels, each up to 256 characters without spaces, quotes and any of `&|!()<>`."
