@@ -118,7 +118,7 @@ class DockerAccess:
     async def _look_at_disk(self) -> None:
         gates = [each for each in self._open.values() if isinstance(each, Gate)]
         if gates or self.daemons.running:
-            found = await disk.sizes(self.gates.upstream)
+            found = await disk.sizes(self.gates.upstream, "container", "volume")
             for gate in gates:
                 await disk.judge(gate, found)
             await self.daemons.judge(found)

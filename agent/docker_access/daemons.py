@@ -232,7 +232,7 @@ class Daemons:
 
     async def _see_size(self, cache: str) -> None:
         """Remove it if it is too large: what the daemon itself says of that cannot be trusted."""
-        if (await disk.sizes(self.upstream)).volumes.get(cache, 0) > self.settings.cache_size:
+        if (await disk.sizes(self.upstream, "volume")).volumes.get(cache, 0) > self.settings.cache_size:
             await self.upstream.ask("DELETE", f"/volumes/{cache}")
 
 

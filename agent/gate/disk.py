@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _PAUSE = 5.0  # seconds
 _MOST_OF_THE_TIME = 1 / 20
-_WALKED = [("type", "container"), ("type", "volume")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +31,9 @@ class Sizes:
     volumes: Mapping[str, int]
 
 
-async def sizes(upstream: Upstream) -> Sizes:
-    """Of all there are (Docker API, SystemDataUsage). Raises EngineError."""
-    found = (await upstream.ask("GET", "/system/df", _WALKED)).done().json()
+async def sizes(upstream: Upstream, *kinds: str) -> Sizes:
+    """Of all `container`s and `volume`s there are, as asked for (Docker API, SystemDataUsage). Raises EngineError."""
+    found = (await upstream.ask("GET", "/system/df", [("type", kind) for kind in kinds])).done().json()
     return Sizes(
         {each["Id"]: each.get("SizeRw") or 0 for each in found["Containers"] or ()},
         {each["Name"]: (each.get("UsageData") or {}).get("Size", 0) for each in found["Volumes"] or ()},

@@ -91,7 +91,7 @@ async def serve(
 async def _watch_disk(gate: Gate, builder: OwnBuilder | None, note: Callable[[str], None]) -> None:
     async def look() -> None:
         if gate.journal.count("container") + gate.journal.count("volume") + gate.journal.count("builder"):
-            found = await disk.sizes(gate.upstream)
+            found = await disk.sizes(gate.upstream, "container", "volume")
             await disk.judge(gate, found)
             if builder is not None:
                 await builder.judge(found)
