@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from agent import references
 from agent.engine import LABEL_ROLE, LABEL_SERVICE
 from agent.errors import EngineError
+from agent.gate.subnets import gateway
 
 if TYPE_CHECKING:
     from agent.gate.upstream import Upstream
@@ -45,7 +46,7 @@ class Mirror:
         if self.settings.mirror_image is None:
             return self.settings.mirror
         network = (await self.upstream.ask("GET", f"/networks/{self.place.network}")).done().json()
-        address = f"{network['IPAM']['Config'][0]['Gateway']}:{self.settings.mirror_port}"
+        address = f"{gateway(network)}:{self.settings.mirror_port}"
         async with self._starting:
             await self._have(self._body(self.settings.mirror_image, address))
         return f"http://{address}"

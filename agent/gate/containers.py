@@ -13,6 +13,7 @@ from agent.gate import bodies, create, disk, names, objects, platforms, pruning,
 from agent.gate.answers import hijack, pass_on
 from agent.gate.policy import Refused
 from agent.gate.queries import filters, number, of_build, only
+from agent.gate.subnets import gateway
 from agent.threads import in_thread
 
 if TYPE_CHECKING:
@@ -132,15 +133,11 @@ async def _resolved(gate: Gate, plan: create.Plan, image: dict[str, Any]) -> tup
         "networks": {name: each["Name"] for name, each in networks.items()},
         "volumes": {each: await have_volume(gate, each) for each in plan.volumes},
         "network": network["Name"],
-        "gateways": [_gateway(network), *map(_gateway, (each for each in networks.values() if not each["Internal"]))],
+        "gateways": [gateway(network), *map(gateway, (each for each in networks.values() if not each["Internal"]))],
         "free_ports": iter(lambda: str(secrets.choice(_FREE_PORTS)), ""),
         "socket": gate.socket,
     }
     return resolved, [network["Id"], *(each["Id"] for each in networks.values())]
-
-
-def _gateway(network: dict[str, Any]) -> str:
-    return str(network["IPAM"]["Config"][0]["Gateway"])
 
 
 async def _have_folder(gate: Gate, folder: str) -> None:

@@ -7,7 +7,7 @@ import secrets
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import h11
 import structlog
@@ -19,6 +19,7 @@ from agent.gate.own import LABEL, Own
 from agent.gate.policy import Refused
 from agent.gate.removal import LABEL_INTENT, forget_gone, intention, remove_all
 from agent.gate.shown import ShownAs
+from agent.gate.subnets import gateway
 from agent.unix_socket import Connections
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from agent.gate.policy import GatePolicy, Workspace
     from agent.gate.upstream import Upstream
 
+T = TypeVar("T")
 _log = structlog.get_logger()
 _STATUS: dict[type[AgentError], HTTPStatus] = {
     Refused: HTTPStatus.FORBIDDEN,
@@ -119,19 +121,18 @@ class Gate:
 
     async def read(self, exchange: Exchange, model: type[bodies.M]) -> bodies.M:
         """The body of a request. Raises InvalidRequest, Refused."""
-        data = await exchange.whole()
-        async with self.turn():
-            return bodies.read(model, strict_json.parse(data or b"{}"))
+        return await self.understood(exchange, lambda data: bodies.read(model, strict_json.parse(data or b"{}")))
 
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Read a body in the block. A large one takes a tenth of a second, and gates of a service share a processor.
+    async def understood(self, exchange: Exchange, read: Callable[[bytes], T]) -> T:
+        """What `read` makes of the body of a request. Raises InvalidRequest, and what that does.
 
-        Others have their turn between two of a build.
+        A large one takes a tenth of a second, and gates of a service share a processor: others have their turn between
+        two of a build.
         """
+        data = await exchange.whole()
         async with self._reading:
             await asyncio.sleep(0)
-            yield
+            return read(data)
 
     async def network(self) -> dict[str, Any]:
         """The network of containers that name none, made with the first of them."""
@@ -140,7 +141,7 @@ class Gate:
                 self._network = await self._made_network()
                 await self._join(self._network)
         found: dict[str, Any] = (await self.upstream.ask("GET", f"/networks/{self._network}")).done().json()
-        self._gateway = str(found["IPAM"]["Config"][0]["Gateway"])
+        self._gateway = gateway(found)
         return found
 
     async def _made_network(self) -> str:

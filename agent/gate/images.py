@@ -17,7 +17,7 @@ from agent.gate.answers import pass_on
 from agent.gate.names import lines
 from agent.gate.own import familiar, is_id, new_tag
 from agent.gate.policy import Refused
-from agent.gate.queries import filters, only, several
+from agent.gate.queries import containers_with, filters, only, several
 from agent.gate.removal import end_pushes, keep_image, untag
 
 if TYPE_CHECKING:
@@ -128,9 +128,9 @@ async def committed(gate: Gate, exchange: Exchange) -> None:
     query = only(exchange, "container", "repo", "tag", "comment", "author", "pause", "changes")
     tag = _tag_of(query["repo"], query) if query.get("repo") else None
     container = gate.own.container_id(query.get("container", ""))
-    said = await exchange.whole()
-    async with gate.turn():
-        asked = bodies.set_of(bodies.ContainerBody, strict_json.parse(said or b"null"))
+    asked = await gate.understood(
+        exchange, lambda data: bodies.set_of(bodies.ContainerBody, strict_json.parse(data or b"null"))
+    )
     if asked:
         raise Refused("field", f"{asked[0]} is not for builds; give it as one of the changes")
     kept = [pair for pair in several(query) if pair[0] in {"comment", "author", "pause", "changes"}]
@@ -218,8 +218,7 @@ async def removed(gate: Gate, exchange: Exchange, name: str) -> None:
 
 async def _is_of_others(gate: Gate, image: str) -> bool:
     """Whether others have a container of it, or of one that was made from it."""
-    query = {"all": "1", "filters": strict_json.emit({"ancestor": [image]}).decode()}
-    found = (await gate.upstream.ask("GET", "/containers/json", query)).done().json()
+    found = (await gate.upstream.ask("GET", "/containers/json", containers_with("ancestor", image))).done().json()
     return any(not gate.journal.has("container", each["Id"]) for each in found)
 
 

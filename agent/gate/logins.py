@@ -24,9 +24,7 @@ _ONE, _MANY = "X-Registry-Auth", "X-Registry-Config"
 
 async def checked(gate: Gate, exchange: Exchange) -> None:
     """POST /auth: whether a registry that images may come from or go to takes a login."""
-    said = await exchange.whole()
-    async with gate.turn():
-        login = _checked("the body", strict_json.parse(said))
+    login = await gate.understood(exchange, lambda data: _checked("the body", strict_json.parse(data)))
     domain = references.registry(_host(login.get("serveraddress", "")))
     if not gate.policy.may_log_in(domain):
         raise Refused("auth", f"{domain}: no image there may be pulled or pushed")

@@ -18,7 +18,7 @@ from agent.docker_access.daemon_start import connected, on_disk, start
 from agent.errors import EngineError
 from agent.fields import ByteSize, Duration, Frozen, Text
 from agent.gate import names
-from agent.gate.queries import volume_filter
+from agent.gate.queries import containers_with
 from agent.settings.daemon import DaemonSettings
 from agent.threads import in_thread
 
@@ -103,7 +103,7 @@ class OwnBuilder:
         """The volume with its data, unless another daemon has it: two on one would spoil it."""
         cache = self.policy.cache
         if cache is not None:
-            holders = await self.gate.upstream.ask("GET", "/containers/json", volume_filter(cache))
+            holders = await self.gate.upstream.ask("GET", "/containers/json", containers_with("volume", cache))
             if holders.done().json():
                 self.note(f"the cache {cache} is held by another builder; this one begins with an empty one")
                 return None

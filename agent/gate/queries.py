@@ -61,9 +61,9 @@ def of_build(build: str, asked: Mapping[str, list[str]]) -> dict[str, str]:
     return {"filters": strict_json.emit(whole).decode()}
 
 
-def volume_filter(name: str) -> dict[str, str]:
-    """The query that asks for containers with a volume, running or not."""
-    return {"all": "1", "filters": strict_json.emit({"volume": [name]}).decode()}
+def containers_with(kind: str, name: str) -> dict[str, str]:
+    """The query that asks for containers by one filter, such as those with a volume, running or not."""
+    return {"all": "1", "filters": strict_json.emit({kind: [name]}).decode()}
 
 
 def _texts(name: str, value: object) -> list[str]:

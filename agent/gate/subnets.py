@@ -14,13 +14,18 @@ from agent.errors import InvalidRequest
 from agent.gate.policy import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from agent.gate.bodies import IPAMConfigBody
 
     Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 T = TypeVar("T")
+
+
+def gateway(network: Mapping[str, Any]) -> str:
+    """The address of the host in a network, as the engine tells of one (Docker API, NetworkInspect)."""
+    return str(network["IPAM"]["Config"][0]["Gateway"])
 
 
 def chosen(asked: Sequence[IPAMConfigBody], allowed: Sequence[str]) -> list[dict[str, Any]]:
