@@ -188,7 +188,6 @@ def _see_memory(gate: Gate, more: int) -> int:
 
 
 async def _keep(gate: Gate, container: str, name: str) -> None:
-    gate.made.add(container)
     gate.journal.add("container", container, name)
     facts = (await gate.upstream.ask("GET", f"/containers/{container}/json")).done().json()
     gate.journal.add("container", container, facts["Name"].removeprefix("/").removeprefix(gate.prefix))

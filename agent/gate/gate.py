@@ -69,13 +69,11 @@ class Gate:
     asked_execs: int = 0
     scratch: int = 0  # bytes of archives that came and are not loaded yet
     is_full: bool = False  # it had too much on the disk at the last look
-    made: set[str] = field(default_factory=set)  # all containers ever, as events come after the removal
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # counting and making are one step
     images: asyncio.Lock = field(default_factory=asyncio.Lock)  # the same, of images
 
     def __post_init__(self) -> None:
         self.own = Own(self.upstream, self.journal, self.prefix, lambda: self.policy, self.bring)
-        self.made |= self.journal.all("container").keys()
         networks = self.journal.all("network").items()
         self._network = next((each for each, name in networks if name == self.network_name), None)
         self._gateway = ""

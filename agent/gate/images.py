@@ -32,7 +32,7 @@ _BUILDKIT = "moby/buildkit"
 _INSTEAD_OF_BUILDKIT = (
     "; buildx builds here by its driver `docker`, if the gate has a builder, and that started: see its log"
 )
-_FILTERS = {"reference", "label", "dangling", "until"}
+_FILTERS = {"reference", "label", "dangling", "until", "before", "since"}
 
 
 async def listed(gate: Gate, exchange: Exchange) -> None:
@@ -41,6 +41,8 @@ async def listed(gate: Gate, exchange: Exchange) -> None:
     await gate.bring()
     asked = filters(query.pop("filters", ""), _FILTERS)
     names, dangling = asked.pop("reference", []), asked.pop("dangling", [])
+    for times in {"before", "since"} & asked.keys():
+        asked[times] = [(await gate.own.image(each))["Id"] for each in asked[times]]
     whole = {**query, "filters": strict_json.emit(asked).decode()}
     found = (await gate.upstream.ask("GET", "/images/json", whole)).done().json()
     seen = [gate.own.shown(each) for each in found]

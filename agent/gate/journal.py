@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["container", "network", "volume", "image", "tag", "intent", "push", "workspace", "builder"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+_TOLD_OF: frozenset[Kind] = frozenset({"container", "network", "volume"})  # by events, also after they are gone
 _MOST_LINES = 10_000
 
 
@@ -28,6 +29,7 @@ class Journal:
     def __init__(self, file: Path) -> None:
         """Raises OSError, ValueError for a file that is no journal."""
         self._things: dict[Kind, dict[str, str]] = {kind: {} for kind in KINDS}
+        self._ever: dict[Kind, set[str]] = {kind: set() for kind in _TOLD_OF}
         if file.exists():
             whole, end, _ = file.read_text().rpartition("\n")  # a line without its end: what it tells was not done
             for line in whole.splitlines():
@@ -51,6 +53,10 @@ class Journal:
     def has(self, kind: Kind, name: str) -> bool:
         """Whether it is the build's."""
         return name in self._things[kind]
+
+    def had(self, kind: Kind, name: str) -> bool:
+        """Whether a container, network or volume is the build's, or was; an earlier gate's may be forgotten."""
+        return name in self._ever[kind]
 
     def all(self, kind: Kind) -> dict[str, str]:
         """Those there are and their values, the oldest first."""
@@ -97,6 +103,8 @@ class Journal:
     def _take(self, sign: str, kind: Kind, name: str, value: str) -> None:
         if sign == "+":
             self._things[kind][name] = value
+            if kind in self._ever:
+                self._ever[kind].add(name)
         else:
             self._things[kind].pop(name, None)
 

@@ -59,9 +59,13 @@ class Own:
         found: dict[str, Any] = answer.json()
         return found
 
+    def network_id(self, name: str) -> str | None:
+        """The full id of one of the build's networks: by that, by its name, or by the beginning of its id."""
+        return self._id("network", name)
+
     async def network(self, name: str) -> dict[str, Any]:
         """What the engine says of one of the build's networks."""
-        found = self._id("network", name)
+        found = self.network_id(name)
         answer = await self._upstream.ask("GET", f"/networks/{found}") if found else None
         if answer is None or not answer.ok:
             raise NotFound(f"network {name} not found")

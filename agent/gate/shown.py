@@ -66,11 +66,16 @@ def listed(found: dict[str, Any], shown_as: ShownAs) -> dict[str, Any]:
     }
 
 
-def event(found: dict[str, Any]) -> dict[str, Any]:
-    """As GET /events has it, of a container."""
-    attributes = found["Actor"]["Attributes"]
-    image = attributes.get(LABEL_IMAGE, attributes.get("image", ""))
-    return {**found, "from": image, "Actor": {**found["Actor"], "Attributes": {**labels(attributes), "image": image}}}
+def event(found: dict[str, Any], shown_as: ShownAs) -> dict[str, Any]:
+    """As GET /events has it, of a container, network or volume."""
+    actor = found["Actor"]
+    attributes = labels(actor["Attributes"])
+    if found["Type"] == "container":
+        image = actor["Attributes"].get(LABEL_IMAGE, attributes.get("image", ""))
+        return {**found, "from": image, "Actor": {**actor, "Attributes": {**attributes, "image": image}}}
+    if found["Type"] == "network":
+        attributes["name"] = _network_name(attributes["name"], shown_as)
+    return {**found, "Actor": {**actor, "Attributes": attributes}}
 
 
 def network(found: dict[str, Any], shown_as: ShownAs) -> dict[str, Any]:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent.gate import names, shown
 from agent.gate.exchange import API_VERSION
-from agent.gate.queries import filters, of_build, only
+from agent.gate.queries import filters, only
 from agent.gate.removal import forget_gone
+from agent.gate.strict_json import emit
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from agent.gate.exchange import Exchange
     from agent.gate.gate import Gate
+    from agent.gate.journal import Kind
 
-_EVENT_FILTERS = {"type", "event", "action", "container", "label", "image", "scope"}
+_EVENT_TYPES = ("container", "network", "volume")
+_EVENT_FILTERS = {"type", "event", "action", "label", "image", "scope", *_EVENT_TYPES}
 _VERSION = ("Version", "Os", "Arch", "KernelVersion")
 _INFO = (
     *(
@@ -115,22 +119,29 @@ async def disk_usage(gate: Gate, exchange: Exchange) -> None:
 
 
 async def events(gate: Gate, exchange: Exchange) -> None:
-    """`/events` of the build's own things: asked for by its label, and each looked at again."""
+    """`/events` of the build's own things. Each is looked at, since the engine labels those of containers alone."""
     query = only(exchange, "filters", "since", "until")
-    asked = filters(query.get("filters", ""), _EVENT_FILTERS)
-    if wanted := asked.get("container"):
-        asked = {**asked, "container": [gate.own.known_id(each) or each for each in wanted]}
-    times: dict[str, str] = {name: query[name] for name in ("since", "until") if name in query}
-    async with gate.upstream.request("GET", "/events", {**times, **of_build(gate.build, asked)}) as reply:
-        await exchange.relay(
-            reply.status,
-            names.lines(reply.pieces(), gate.prefix, partial(_own_event, gate)),
-            {"Content-Type": "application/json"},
-        )
+    asked = filters(query.pop("filters", ""), _EVENT_FILTERS)
+    known = {"container": gate.own.known_id, "network": gate.own.network_id, "volume": gate.own.volume_name}
+    for kind in known.keys() & asked.keys():  # what is gone is told of by its name
+        asked[kind] = [known[kind](each) or gate.prefix + each for each in asked[kind]]
+    async with gate.upstream.request("GET", "/events", {**query, "filters": emit(asked).decode()}) as reply:
+        own_events = _own_events(gate, names.lines(reply.pieces(), ""))
+        await exchange.relay(reply.status, names.lines(own_events, gate.prefix), {"Content-Type": "application/json"})
 
 
-def _own_event(gate: Gate, line: bytes) -> bytes:
-    """As the build is shown it; nothing if it is another's."""
-    event = json.loads(line)
-    own = event.get("Type") == "container" and event.get("Actor", {}).get("ID") in gate.made
-    return json.dumps(shown.event(event)).encode() if own else b""
+async def _own_events(gate: Gate, lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """As the build is shown them, without those of others."""
+    async for line in lines:
+        event = json.loads(line)
+        if event["Type"] in _EVENT_TYPES and await _is_own(gate, event["Type"], event["Actor"]):
+            yield emit(shown.event(event, gate.shown_as)) + b"\n"
+
+
+async def _is_own(gate: Gate, kind: Kind, actor: dict[str, Any]) -> bool:
+    """Whether it tells of something that the build has made, and, if of a container as well, of one of its own."""
+    if not gate.journal.had(kind, actor["ID"]):
+        async with gate.lock:  # it is told before the answer to who makes it
+            pass
+    member = actor["Attributes"].get("container")
+    return gate.journal.had(kind, actor["ID"]) and (member is None or gate.journal.had("container", member))

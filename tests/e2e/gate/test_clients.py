@@ -80,6 +80,8 @@ docker commit -m note -c 'ENV D=4' PREcreated PREimage:1
 docker run --rm PREimage:1 sh -c 'echo $D'
 docker tag PREimage:1 PREimage:2
 docker images --format '{{{{.Repository}}}}:{{{{.Tag}}}}' PREimage | sort
+docker images --filter since={BUSYBOX} -q PREimage:1 | wc -l
+docker images --filter before=PREimage:2 -q PREimage | wc -l
 docker image inspect -f '{{{{.RepoTags}}}}' PREimage:2
 docker history --format '{{{{.Comment}}}}' PREimage:1 | head -1
 docker save PREimage:1 | docker load
@@ -102,7 +104,8 @@ docker run --rm --network PREother {BUSYBOX} wget -q -O- http://second/
 docker network disconnect PREother PREserver
 docker network rm PREother
 docker rm -f PREserver
-docker network rm PREnet
+docker network rm PREnet; sleep 1.1
+docker events --since 10m --until 0s --filter network=PREnet --format '{{{{.Type}}}} {{{{.Action}}}}'
 docker volume create --label z=3 PREvol
 docker volume inspect -f '{{{{.Name}}}} {{{{.Labels.z}}}} {{{{.Driver}}}}' PREvol
 docker run --rm -v PREvol:/d {BUSYBOX} sh -c 'echo kept >/d/x'
@@ -110,7 +113,8 @@ docker run --rm -v PREvol:/d:ro {BUSYBOX} sh -c 'cat /d/x; touch /d/y 2>&1'
 docker run --rm --mount type=volume,src=PREvol,dst=/d {BUSYBOX} cat /d/x
 docker run --rm --mount type=tmpfs,dst=/t,tmpfs-size=1m {BUSYBOX} sh -c 'mount | grep -c " /t "'
 docker volume ls -q --filter name=PREvol
-docker volume rm PREvol
+docker volume rm PREvol; sleep 1.1
+docker events --since 10m --until 0s --filter volume=PREvol --format '{{{{.Action}}}} {{{{.Actor.ID}}}}'
 docker volume rm PREvol 2>&1 | sed 's/^.*get/get/'
 docker run -d --name PREhealth --health-cmd true --health-interval 200ms {BUSYBOX} sleep 60
 until docker inspect -f '{{{{.State.Health.Status}}}}' PREhealth | grep healthy; do sleep 0.1; done

@@ -72,6 +72,7 @@ def test_logs_follow_wait_top_stats_diff_and_rename(gate):
     assert b"other" in cli(gate, "stats", "--no-stream", "other").stdout
     cli(gate, "restart", "-t", "0", "other")
     cli(gate, "stop", "-t", "0", "other")
+    cli(gate, "wait", "other")  # a busy engine says that it has stopped before that is so
     assert b"Exited" in cli(gate, "ps", "-a").stdout
 
 
@@ -216,6 +217,32 @@ def test_events_are_the_builds_own(gate, foreign):
     cli(gate, "run", "--name", "box", BUSYBOX, "true")
     assert next(events)["Actor"]["Attributes"]["name"] == "box"
     events.close()
+
+
+def test_events_tell_of_all_that_the_build_makes_as_it_is_made(gate, foreign):
+    events = gate.client.events(decode=True)
+    foreign["container"].restart(timeout=0)
+    cli(gate, "network", "create", "told")
+    cli(gate, "volume", "create", "told")
+    cli(gate, "run", "--rm", "--name", "told", "--network", "told", "-v", "told:/d", BUSYBOX, "true")
+    cli(gate, "run", "--rm", "--name", "told", BUSYBOX, "true")
+    cli(gate, "network", "rm", "told")
+    cli(gate, "volume", "rm", "told")
+    seen = []
+    while not seen or seen[-1][:2] != ("volume", "destroy"):
+        event = next(events)
+        actor = event["Actor"]
+        seen.append((event["Type"], event["Action"], actor["Attributes"].get("name", actor["ID"])))
+    events.close()
+    assert {name for kind, _, name in seen} == {"told", "bridge"}
+    assert ("network", "create", "told") in seen
+    assert [action for kind, action, name in seen if kind == "volume"] == ["create", "mount", "unmount", "destroy"]
+    assert [action for kind, action, _ in seen if kind == "container"][:2] == ["create", "attach"]
+    for kind in ("volume", "network"):
+        cli(gate, kind, "create", "told")
+        words = ["events", "--since", "1h", "--until", str(int(time.time()) + 1), "--format", "{{.Action}}"]
+        assert b"create" in cli(gate, *words, "--filter", f"{kind}=told", "--filter", f"type={kind}").stdout
+        cli(gate, kind, "rm", "told")
 
 
 def test_the_gates_own_socket_can_be_given_on(gate):
