@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from agent.gate.upstream import Upstream
 
 _NAMELESS = "<none>@"
-_UNTAGGED = "<none>:<none>"
 _MOST_LOCAL = 512 * 1024**2  # bytes
 _ID = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -104,10 +103,10 @@ class Builder:
             await self._drop(image)
         for name in self._tags.keys() - known.keys():
             await self._daemon.ask("DELETE", f"/images/{name}")
+            del self._tags[name]
         for name, image in known.items():
             if self._images.get(self._tags.get(name, "")) != image:
-                await self._name(gate, name, image)
-        self._tags = _tags(await self._listed())
+                self._tags[name] = await self._name(gate, name, image)
 
     async def _drop(self, image: str) -> None:
         if (await self._daemon.ask("DELETE", f"/images/{image}", {"force": "1"})).status in {200, 404}:
@@ -115,14 +114,15 @@ class Builder:
         else:  # another one was made from it, by the builder before BuildKit; it can go after that
             self._images[image] = None
 
-    async def _name(self, gate: Gate, name: str, image: str) -> None:
-        """Have an image of the engine's there, by the name."""
+    async def _name(self, gate: Gate, name: str, image: str) -> str:
+        """Have an image of the engine's there, by the name; returns its id there."""
         theirs = next((each for each, there in self._images.items() if there == image), None)
         target = {"repo": references.parse(name).name, "tag": references.parse(name).tag or ""}
         if theirs is None or not (await self._daemon.ask("POST", f"/images/{theirs}/tag", target)).ok:
             theirs = await _given(gate, self._daemon, image)
             self._images[theirs] = image
             (await self._daemon.ask("POST", f"/images/{theirs}/tag", target)).done()
+        return theirs
 
     async def _listed(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = (await self._daemon.ask("GET", "/images/json")).done().json()
@@ -131,8 +131,17 @@ class Builder:
 
 def _tags(images: list[dict[str, Any]]) -> dict[str, str]:
     """The full names there are, and ids."""
-    named = [(each["Id"], name) for each in images for name in each["RepoTags"] or () if name != _UNTAGGED]
+    named = [(each["Id"], name) for each in images for name in each["RepoTags"] or () if _is_name(name)]
     return {str(references.parse(name)): image for image, name in named}
+
+
+def _is_name(name: str) -> bool:
+    """Not `<none>:<none>`; nor one that nobody can call it by, which BuildKit gives as well."""
+    try:
+        references.parse(name)
+    except InvalidRequest:
+        return False
+    return True
 
 
 async def _without_registry(gate: Gate) -> set[str]:
@@ -141,7 +150,7 @@ async def _without_registry(gate: Gate) -> set[str]:
     left = _MOST_LOCAL
     found = (await gate.upstream.ask("GET", "/images/json")).done().json()
     for image in sorted(found, key=lambda each: each["Size"]):
-        allowed = [tag for tag in image["RepoTags"] or () if gate.own.allows(tag) and not _is_of_registry(tag, image)]
+        allowed = [tag for tag in gate.own.shared_names(image) if not _is_of_registry(tag, image)]
         if allowed:
             left -= image["Size"]
             if left < 0:
@@ -164,8 +173,9 @@ async def _known(gate: Gate, local: set[str]) -> dict[str, str]:
     build used and no registry has.
     """
     images = (await gate.upstream.ask("GET", "/images/json")).done().json()
-    named = [(name, each) for each in images for name in (*(each["RepoTags"] or ()), *(each["RepoDigests"] or ()))]
-    there = {str(references.parse(name)): image for name, image in named if gate.own.allows(name)}
+    digests = [(name, each) for each in images for name in each["RepoDigests"] or () if gate.own.allows(name)]
+    named = [(name, each) for each in images for name in gate.own.shared_names(each)]
+    there = {str(references.parse(name)): image for name, image in (*named, *digests)}
     listed = set(gate.policy.by_name())
     wanted = there.keys() & (gate.own.used | listed | local)
     known = {name: there[name]["Id"] for name in wanted if name in listed or not _is_of_registry(name, there[name])}

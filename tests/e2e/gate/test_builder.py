@@ -10,6 +10,7 @@ import pytest
 
 from tests.e2e.gate_process import POLICY, GateProcess, cli
 from tests.e2e.harness import BUSYBOX, let_pass, until
+from tests.e2e.test_builds import tar_of
 
 pytestmark = pytest.mark.engine
 DIND = "sibling-test/dind:1"
@@ -74,6 +75,26 @@ def test_a_build_and_a_container_may_be_the_first_at_once(gate_with):
         built, made = both.submit(build, gate, "-t", "app:1"), both.submit(gate.create)
     assert "DONE" in built.result()
     assert made.result()[0] == 201
+
+
+def test_of_builds_at_once_no_image_is_lost(gate_with):
+    gate = gate_with("build-many")
+    build(gate)
+
+    def loop(name):
+        for count in range(4):
+            build(gate, "-t", f"{name}:{count}", "--build-arg", f"of={name}{count}", "--no-cache")
+            assert cli(gate, "run", "--rm", f"{name}:{count}", "cat", "/built").stdout == b"built\n"
+
+    with ThreadPoolExecutor() as all_of_them:
+        [*all_of_them.map(loop, ("one", "two", "three"))]
+
+
+def test_a_name_that_nobody_can_call_an_image_by_is_in_nobodys_way(gate_with):
+    gate = gate_with("build-name")
+    status, _ = gate.ask("POST", "/build?t=Foo/bar:1&remote=", tar_of({"Dockerfile": DOCKERFILE.encode()}))
+    build(gate, "-t", "app:1")
+    assert cli(gate, "run", "--rm", "app:1", "cat", "/built").stdout == b"built\n", status
 
 
 def test_the_build_does_not_see_it(gate_with):
