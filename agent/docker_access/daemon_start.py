@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+import sys
 import time
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -51,13 +52,17 @@ async def connected(folder: Path, build_id: str) -> Connection:
 
 
 async def on_disk(upstream: Upstream, container: str, found: disk.Sizes) -> int:
-    """Bytes that it has in the volume of its data and in its own files; 0 if it is gone."""
+    """Bytes that it has in the volume of its data and in its own files; 0 if it is gone.
+
+    The engine tells no size of folders that are too deep for it: then it is more than any limit.
+    """
     there = await upstream.ask("GET", f"/containers/{container}/json")
     if not there.ok:
         return 0
     facts = there.json()
     data = [each["Name"] for each in facts["Mounts"] if each["Destination"] == daemon_body.DATA]
-    return found.containers.get(facts["Id"], 0) + sum(found.volumes.get(each, 0) for each in data)
+    sizes = [found.containers.get(facts["Id"], 0), *(found.volumes.get(each, 0) for each in data)]
+    return sum(sizes) if min(sizes) >= 0 else sys.maxsize
 
 
 async def _answering(upstream: Upstream, daemon: Upstream, container: str, build_id: str, patience: float) -> None:

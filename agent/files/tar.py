@@ -22,6 +22,8 @@ Read = Callable[[int], bytes]
 
 BLOCK = 512  # bytes; POSIX.1-2017, pax, 'ustar Interchange Format'
 _PIECE = 256 * 1024
+_MAX_HEADERS = 8  # extended ones, before a member
+_MAX_RECORDS = 100  # in a pax header
 _MAX_EXTENDED = 1024**2  # bytes of one pax header or long name; real ones hold a name or two of 4096 bytes at most
 _NUMBER = re.compile(rb" *([0-7]*)(?:[ \0].*)?", re.DOTALL)
 _DECIMAL = re.compile(rb"[0-9]{1,20}")
@@ -80,9 +82,13 @@ def members(read: Read) -> Iterator[Member]:
     """
     shared: dict[bytes, bytes] = {}
     own: dict[bytes, bytes] = {}
+    extended = 0
     while any(header := read(BLOCK)):
         _check(header)
         kind = header[156:157]
+        extended = extended + 1 if kind in _PAX or kind in _LONG else 0
+        if extended > _MAX_HEADERS:
+            raise InvalidArchive(f"the archive is refused: a member has more than {_MAX_HEADERS} extended headers")
         if kind in _PAX:
             (shared if kind == _PAX_GLOBAL else own).update(_records(_extended(header, read)))
         elif kind in _LONG:
@@ -168,8 +174,11 @@ def _extended(header: bytes, read: Read) -> bytes:
 def _records(body: bytes) -> dict[bytes, bytes]:
     """A pax header's records, each `length key=value` and a line's end; only those that matter here are kept."""
     records: dict[bytes, bytes] = {}
-    at = 0
+    at = count = 0
     while at < len(body):
+        count += 1
+        if count > _MAX_RECORDS:
+            raise InvalidArchive(f"the archive is refused: a pax header has more than {_MAX_RECORDS} records")
         space = body.find(b" ", at, at + 20)
         length = int(body[at:space]) if space > at and body[at:space].isdigit() else 0
         key, equals, value = body[space + 1 : at + length].partition(b"=")

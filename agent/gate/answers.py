@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack, nullcontext
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from contextlib import AbstractAsyncContextManager
 
     from agent.gate.exchange import Exchange
     from agent.gate.upstream import Answer, Upstream
@@ -22,10 +24,20 @@ async def pass_on(exchange: Exchange, answer: Answer) -> None:
 
 
 async def hijack(
-    upstream: Upstream, exchange: Exchange, path: str, query: Mapping[str, str] | None = None, body: bytes | None = None
+    upstream: Upstream,
+    exchange: Exchange,
+    path: str,
+    query: Mapping[str, str] | None = None,
+    body: bytes | None = None,
+    starting: AbstractAsyncContextManager[None] | None = None,
 ) -> None:
-    """Ask for raw bytes both ways, and pass them on until the engine's end; or its refusal (Docker API, hijacking)."""
-    async with upstream.request("POST", path, query, body=body, upgrade="tcp") as reply:
+    """Ask for raw bytes both ways, and pass them on until the engine's end; or its refusal (Docker API, hijacking).
+
+    The engine answers, with more to come, in the block of `starting`.
+    """
+    async with AsyncExitStack() as stack:
+        async with starting or nullcontext():
+            reply = await stack.enter_async_context(upstream.request("POST", path, query, body=body, upgrade="tcp"))
         if reply.status != 101:
             await pass_on(exchange, await reply.whole())
             return

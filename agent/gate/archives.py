@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Any
 from agent.errors import InvalidRequest, TooLarge
 from agent.files import tar
 from agent.gate import strict_json
+from agent.gate.packed import BZIP2, GZIP, XZ, ZSTD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,10 +33,8 @@ _MOST_MEMBERS, _MOST_IMAGES, _MOST_TEXTS, _MOST_LINKS = 20_000, 100, 500, 10
 _MOST_CONFIG = 128 * 1024  # bytes: the engine tells it in every list of images, to all
 _CHUNK = 1024 * 1024
 _XZ_MEMORY = 128 * 1024**2  # bytes; with `xz -9` it takes 65 MiB
-_GZIP = b"\x1f\x8b"
-# The first are of zstd: a frame, and frames that are skipped (RFC 8878, 3.1).
-_ZSTD = (b"\x28\xb5\x2f\xfd", *(bytes([first]) + b"\x2a\x4d\x18" for first in range(0x50, 0x60)))
-_NOT_OF_LAYERS = (*_ZSTD, b"BZh", b"\xfd7zXZ")
+_MOST_STREAMS = 100  # of xz, in one archive
+_NOT_OF_LAYERS = (*ZSTD, BZIP2, XZ)
 
 
 def _with(opener: Callable[..., Any]) -> Callable[[IO[bytes]], Iterator[bytes]]:
@@ -49,7 +48,11 @@ def _with(opener: Callable[..., Any]) -> Callable[[IO[bytes]], Iterator[bytes]]:
 
 def _xz(file: IO[bytes]) -> Iterator[bytes]:
     """As `lzma.open`, with a limit to the memory that what is packed can ask for."""
+    streams = 0
     while data := file.read(_CHUNK):
+        streams += 1
+        if streams > _MOST_STREAMS:
+            raise lzma.LZMAError(f"it has more than {_MOST_STREAMS} streams")
         stream = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
         while not stream.eof:
             if stream.needs_input and not (data := data or file.read(_CHUNK)):
@@ -60,9 +63,9 @@ def _xz(file: IO[bytes]) -> Iterator[bytes]:
 
 
 _UNPACKERS: tuple[tuple[bytes, Callable[[IO[bytes]], Iterator[bytes]]], ...] = (
-    (_GZIP, _with(gzip.open)),
-    (b"BZh", _with(bz2.open)),
-    (b"\xfd7zXZ", _xz),
+    (GZIP, _with(gzip.open)),
+    (BZIP2, _with(bz2.open)),
+    (XZ, _xz),
 )
 
 
@@ -227,7 +230,7 @@ class Archive:
     def _copy(self, part: _Part, name: str, out: IO[bytes]) -> _Written:
         if any(_begins(self._file, part.at, magic) for magic in _NOT_OF_LAYERS):
             raise InvalidRequest("a layer is packed by other than gzip, and its size cannot be told")
-        sizer = zlib.decompressobj(wbits=31) if _begins(self._file, part.at, _GZIP) else None
+        sizer = zlib.decompressobj(wbits=31) if _begins(self._file, part.at, GZIP) else None
         digest = hashlib.sha256()
         out.write(_head(name, part.size))
         self._file.seek(part.at)

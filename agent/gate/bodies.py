@@ -76,11 +76,19 @@ class BindOptionsBody(Body):
     CreateMountpoint: bool = False
 
 
+class DriverBody(Body):
+    """Driver."""
+
+    Name: str = ""
+    Options: Texts = {}
+
+
 class VolumeOptionsBody(Body):
     """MountVolumeOptions."""
 
     NoCopy: bool = False
     Labels: Texts = {}
+    DriverConfig: DriverBody | None = None
     Subpath: str = ""
 
 
@@ -210,9 +218,10 @@ class ContainerBody(Body):
     MacAddress: str = ""
     Labels: Texts = {}
     StopSignal: str = ""
-    StopTimeout: int | None = None
+    StopTimeout: int | None = Field(None, ge=0)  # the engine waits for it when it ends
     Shell: list[str] = []
     ArgsEscaped: bool = False
+    Mounts: list[Any] = []  # what dockertest says besides HostConfig
     HostConfig: HostConfigBody = HostConfigBody()
     NetworkingConfig: NetworkingConfigBody | None = None
 
@@ -279,6 +288,7 @@ class NetworkBody(Body):
 class ConnectBody(Body):
     """POST /networks/NAME/connect."""
 
+    PASSED_OVER = ("containerConfig",)  # docker-java
     Container: str = ""
     EndpointConfig: Endpoint | None = None
 

@@ -9,14 +9,31 @@ from typing import TYPE_CHECKING, Any
 
 from agent.errors import Conflict, InvalidRequest, NotFound
 from agent.files import tree
-from agent.gate import bodies, create, disk, names, objects, platforms, pruning, resources, shown
+from agent.gate import (
+    bodies,
+    create,
+    disk,
+    names,
+    objects,
+    packed,
+    platforms,
+    pruning,
+    resources,
+    shown,
+    snapshots,
+    strict_json,
+)
 from agent.gate.answers import hijack, pass_on
+from agent.gate.exchange import PATIENCE
 from agent.gate.policy import Refused
 from agent.gate.queries import filters, number, of_build, only
 from agent.gate.subnets import gateway
+from agent.gate.user_files import see_readable
 from agent.threads import in_thread
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from agent.gate.exchange import Exchange
     from agent.gate.gate import Gate
 
@@ -50,7 +67,7 @@ _KEPT_FILTERS = {
 
 async def listed(gate: Gate, exchange: Exchange) -> None:
     """GET /containers/json."""
-    query = only(exchange, "all", "limit", "size", "filters")
+    query = only(exchange, "all", "limit", "filters")  # no size: see `snapshots`
     asked = _asked(gate, filters(query.pop("filters", ""), _KEPT_FILTERS))
     limit = number("limit", query.pop("limit", ""))  # counted here: the engine would count others' too
     found = (await gate.upstream.ask("GET", "/containers/json", {**query, **of_build(gate.build, asked)})).done().json()
@@ -87,13 +104,16 @@ async def created(gate: Gate, exchange: Exchange) -> None:
         for network in networks:
             gate.see_network(network)
         await gate.see_room("volume", plan.mounts.anonymous(resolved["inherited"].get("Volumes") or ()))
-        whole = plan.body(
-            create.Resolved(**resolved, name=name, labels={**labels, shown.LABEL_IMAGE: plan.image}),
-        )
+        new_volumes = gate.new_volumes & {*resolved["volumes"].values()}
+        gate.new_volumes -= new_volumes
+        own = {**labels, shown.LABEL_IMAGE: plan.image}
+        whole = plan.body(create.Resolved(**resolved, name=name, labels=own, new_volumes=new_volumes))
         named = {"name": gate.prefix + name} if name else {}
         answer = await gate.upstream.ask("POST", "/containers/create", named, whole)
         if answer.ok:
             await _keep(gate, answer.json()["Id"], name)
+            if not gate.journal.has("image", image["Id"]):
+                gate.untouched.add(answer.json()["Id"])
     if answer.status == 409:
         raise _taken(gate, name)
     await pass_on(exchange, answer)
@@ -127,11 +147,13 @@ async def _resolved(gate: Gate, plan: create.Plan, image: dict[str, Any]) -> tup
         await _have_folder(gate, folder)
     networks = {each: await gate.own.network(each) for each in plan.networks}
     resolved = {
-        "image": gate.own.by(plan.image, image),
+        "image": image["Id"],  # its name could move meanwhile
         "inherited": image.get("Config") or {},
         "containers": {each: gate.own.container_id(each) for each in plan.containers},
         "networks": {name: each["Name"] for name, each in networks.items()},
-        "volumes": {each: await have_volume(gate, each) for each in plan.volumes},
+        "volumes": {
+            each: await have_volume(gate, each, {"Labels": dict(labels)}) for each, labels in plan.volumes.items()
+        },
         "network": network["Name"],
         "gateways": [gateway(network), *map(gateway, (each for each in networks.values() if not each["Internal"]))],
         "free_ports": iter(lambda: str(secrets.choice(_FREE_PORTS)), ""),
@@ -174,6 +196,7 @@ async def have_volume(gate: Gate, name: str, body: dict[str, Any] | None = None)
         if not labels.items() <= (made.get("Labels") or {}).items():  # it was there before
             raise Conflict(f"the volume name {name!r} is in use; take another")
         gate.journal.add("volume", made["Name"], str(memory or ""))
+        gate.new_volumes.add(made["Name"])
     return str(made["Name"])
 
 
@@ -200,7 +223,7 @@ async def _keep(gate: Gate, container: str, name: str) -> None:
 
 async def inspected(gate: Gate, exchange: Exchange, name: str) -> None:
     """GET /containers/NAME/json."""
-    only(exchange, "size")
+    only(exchange)  # no size: see `snapshots`
     await exchange.answer(200, shown.container(await gate.own.container(name), gate.shown_as))
 
 
@@ -225,9 +248,26 @@ def acting(method: str, action: str, *keys: str) -> Any:
         await exchange.nothing()
         if action in _STARTS:
             disk.see_room(gate)
+            await _see_it_can_start(gate, container)
         await pass_on(exchange, await gate.upstream.ask(method, f"/containers/{container}/{action}", query))
 
     return act
+
+
+async def _see_it_can_start(gate: Gate, container: str) -> None:
+    """Raise Refused if it cannot; of files that are a shared image's, nothing is to be seen."""
+    if container in gate.untouched:
+        gate.untouched.remove(container)
+    else:
+        await see_readable(gate, container)
+
+
+async def changes(gate: Gate, exchange: Exchange, name: str) -> None:
+    """GET /containers/NAME/changes."""
+    only(exchange)
+    container = await gate.own.container(name)
+    found = strict_json.emit(await snapshots.changes(gate, container) or None)  # null for none, as the engine's own
+    await exchange.answer(200, found, {"Content-Type": "application/json"})
 
 
 async def processes(gate: Gate, exchange: Exchange, name: str) -> None:
@@ -248,7 +288,7 @@ def streaming(action: str, *keys: str) -> Any:
         async with gate.upstream.request("GET", f"/containers/{container}/{action}", query) as reply:
             kind = {"Content-Type": reply.headers.get("content-type", "application/json")}
             pieces = names.lines(reply.pieces(), gate.prefix) if action == "stats" else reply.pieces()
-            await exchange.relay(reply.status, pieces, kind)
+            await exchange.relay(reply.status, pieces, kind, PATIENCE if action == "export" else None)
 
     return stream
 
@@ -295,7 +335,9 @@ async def archived(gate: Gate, exchange: Exchange, name: str) -> None:
     keys = ("path", "noOverwriteDirNonDir", "copyUIDGID") if method == "PUT" else ("path",)
     query = only(exchange, *keys)
     container = gate.own.container_id(name)
-    body = exchange.body() if method == "PUT" else None
+    body = _put(gate, exchange) if method == "PUT" else None
+    if body is not None:
+        gate.untouched.discard(container)
     kind = {"Content-Type": "application/x-tar"} if body is not None else {}
     async with gate.upstream.request(
         method, f"/containers/{container}/archive", query, stream=body, headers=kind
@@ -308,7 +350,14 @@ async def archived(gate: Gate, exchange: Exchange, name: str) -> None:
         elif method == "PUT":
             await exchange.answer(reply.status, (await reply.whole()).content, fields)
         else:
-            await exchange.relay(reply.status, reply.pieces(), fields)
+            await exchange.relay(reply.status, reply.pieces(), fields, PATIENCE)
+
+
+async def _put(gate: Gate, exchange: Exchange) -> AsyncIterator[bytes]:
+    """What comes to be put there. Raises Refused once the build has too much, as the engine counts it only later."""
+    async for piece in packed.plain(exchange.body()):
+        disk.see_room(gate)
+        yield piece
 
 
 async def pruned(gate: Gate, exchange: Exchange) -> None:

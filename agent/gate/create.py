@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from agent.errors import InvalidRequest
 from agent.gate import resources
+from agent.gate.bodies import HostConfigBody
 from agent.gate.mounts import Mounts, Wanted
 from agent.gate.policy import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from agent.gate.bodies import ContainerBody, Endpoint, HostConfigBody
+    from agent.gate.bodies import ContainerBody, Endpoint
     from agent.gate.policy import GatePolicy, Workspace
 
 # What every container has by default (moby/moby, oci/caps/defaults.go); to ask for these gives nothing more. They are
@@ -65,6 +66,7 @@ class Resolved:
     socket: Mapping[str, Any] | None
     labels: Mapping[str, str]
     inherited: Mapping[str, Any]  # the image's Config, which the engine merges into the request
+    new_volumes: Collection[str]  # those that no container has had
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +76,7 @@ class Plan:
     image: str
     containers: frozenset[str]
     networks: frozenset[str]
-    volumes: frozenset[str]
+    volumes: Mapping[str, Mapping[str, str]]  # and labels, if they are made
     folders: frozenset[str]
     own_socket: bool
     request: ContainerBody
@@ -88,7 +90,7 @@ class Plan:
         config = {name: _plain(value) for name, value in made.items() if value is not None and value != ""}
         return {
             **config,
-            **_checked_seldom(config.get("Healthcheck"), resolved.inherited),
+            **_health_check(config.get("Healthcheck") or {}, resolved.inherited.get("Healthcheck") or {}),
             "Image": resolved.image,
             "ExposedPorts": {port: {} for port in request.ExposedPorts},
             "Labels": {**_undressed(resolved.inherited), **request.Labels, **resolved.labels},
@@ -158,11 +160,12 @@ def plan(body: ContainerBody, policy: GatePolicy, workspace: Workspace | None) -
     host = body.HostConfig
     if not body.Image:
         raise InvalidRequest("Image: no image was named")
+    if body.Mounts and host == HostConfigBody():
+        raise Refused("field", "Mounts is not for builds, but as HostConfig.Mounts")
     _check_host(host)
     check_labels(body.Labels)
-    for name in _INTERVALS:
-        if body.Healthcheck is not None and 0 < getattr(body.Healthcheck, name) < _LEAST_INTERVAL:
-            raise Refused("field", f"Healthcheck.{name}: less than 0.1 s keeps the engine busy for everyone")
+    if body.Healthcheck is not None:
+        _check_health_check(body.Healthcheck.model_dump())
     mounts = Mounts(workspace)
     mounts.take(host, body.Volumes)
     joined = [
@@ -183,8 +186,8 @@ def plan(body: ContainerBody, policy: GatePolicy, workspace: Workspace | None) -
         networks=frozenset(
             (*({} if own else {host.NetworkMode: 0}), *(name for name in endpoints if name not in _DEFAULT_NETWORKS))
         ),
-        volumes=frozenset(each.volume for each in mounts.wanted if each.volume is not None),
-        folders=frozenset(each.inside for each in mounts.wanted if each.inside),
+        volumes={each.volume: each.labels for each in mounts.wanted if each.volume is not None},
+        folders=frozenset(each.inside for each in mounts.wanted if each.inside and each.is_made),
         own_socket=any(each.socket for each in mounts.wanted),
         request=body,
         mounts=mounts,
@@ -220,11 +223,30 @@ def _undressed(image: Mapping[str, Any]) -> dict[str, str]:
     return dict.fromkeys(filter(is_ours, image.get("Labels") or ()), "")
 
 
-def _checked_seldom(asked: Mapping[str, Any] | None, image: Mapping[str, Any]) -> dict[str, Any]:
-    """The health check, with a time for each that the image has too short (moby/moby, runconfig: merged by field)."""
-    theirs = image.get("Healthcheck") or {}
-    short = [name for name in _INTERVALS if 0 < theirs.get(name, 0) < _LEAST_INTERVAL]
-    return {"Healthcheck": {**dict.fromkeys(short, _LEAST_INTERVAL), **(asked or {})}} if short else {}
+def _check_health_check(asked: Mapping[str, Any]) -> None:
+    for name in _INTERVALS:
+        if _is_short(asked[name]):
+            raise Refused("field", f"Healthcheck.{name}: less than 0.1 s keeps the engine busy for everyone")
+    if _is_hollow(asked["Test"]):
+        raise InvalidRequest(f"Healthcheck.Test: {asked['Test'][0]} has no command after it")
+
+
+def _health_check(asked: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str, Any]:
+    """The health check, in place of what the image has that no request may (moby/moby, runconfig: merged by field)."""
+    short = [name for name in _INTERVALS if _is_short(image.get(name, 0))]
+    whole = {**dict.fromkeys(short, _LEAST_INTERVAL), **asked}
+    if not whole.get("Test") and _is_hollow(image.get("Test") or []):
+        whole["Test"] = ["NONE"]
+    return {"Healthcheck": whole} if whole else {}
+
+
+def _is_short(interval: int) -> bool:
+    return interval != 0 and interval < _LEAST_INTERVAL
+
+
+def _is_hollow(test: Sequence[str]) -> bool:
+    """A check without a command: the engine's process dies of it (moby/moby 26.1, daemon/health.go, cmdProbe.run)."""
+    return len(test) == 1 and test[0] in {"CMD", "CMD-SHELL"}
 
 
 def endpoint(given: Endpoint | None, containers: Mapping[str, str]) -> dict[str, Any]:
@@ -340,7 +362,10 @@ def _mount(wanted: Wanted, workspace: Workspace | None, resolved: Resolved) -> d
         options = {"NoCopy": True, **({"Subpath": subpath} if subpath else {})}
         return {**common, "Type": "volume", "Source": workspace.volume, "VolumeOptions": options}
     source = {"Source": resolved.volumes[wanted.volume]} if wanted.volume else {}
-    options = {"NoCopy": wanted.no_copy, **({"Subpath": wanted.subpath} if wanted.subpath else {})}
+    # The engine copies what the image has there by its path on the host. Whoever has had the volume may have a hand in
+    # it, and put a link in the way.
+    no_copy = wanted.no_copy or bool(source and source["Source"] not in resolved.new_volumes)
+    options = {"NoCopy": no_copy, **({"Subpath": wanted.subpath} if wanted.subpath else {})}
     return {**common, "Type": "volume", **source, "VolumeOptions": options}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from agent.gate.gate import Gate
     from agent.gate.upstream import Upstream
 
-_PAUSE = 5.0  # seconds
+_PAUSE, _PATIENCE = 5.0, 10.0  # seconds
 _MOST_OF_THE_TIME = 1 / 20
 
 
@@ -50,17 +51,25 @@ async def turn(look: Callable[[], Awaitable[None]]) -> None:
 async def judge(gate: Gate, found: Sizes) -> None:
     """End the containers of a build that has too much, which can then make nothing more before it removed some."""
     limit, was_full = gate.policy.limits.disk, gate.is_full
-    used = sum(found.containers.get(each, 0) for each in gate.journal.all("container"))
-    used += sum(found.volumes.get(each, 0) for each in gate.journal.all("volume"))
-    gate.is_full = used > limit
+    sizes = {each: found.containers.get(each, 0) for each in gate.journal.all("container")}
+    sizes |= {each: found.volumes.get(each, 0) for each in gate.journal.all("volume")}
+    # The engine gives up on folders that are too deep for it, and on what goes away as it looks; the latter not twice.
+    unknown = {name for name, size in sizes.items() if size < 0}
+    used = limit + 1 if unknown & gate.unsized else sum(max(size, 0) for size in sizes.values())
+    gate.unsized, gate.is_full = unknown, used > limit
     if not gate.is_full:
         return
     if not was_full:
         gate.refused(
             Refused("limits.disk", f"the build has {used} bytes on the disk, and may have {limit}; its containers end")
         )
-    for container in gate.journal.all("container"):
-        await gate.upstream.ask("POST", f"/containers/{container}/kill")  # refused for those that do not run
+    with suppress(TimeoutError):  # the engine may have one locked; the others end, and this one after the next look
+        async with asyncio.timeout(_PATIENCE):
+            await asyncio.gather(*(_end(gate.upstream, each) for each in gate.journal.all("container")))
+
+
+async def _end(upstream: Upstream, container: str) -> None:
+    await upstream.ask("POST", f"/containers/{container}/kill")  # refused for those that do not run
 
 
 def see_room(gate: Gate) -> None:

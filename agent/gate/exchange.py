@@ -28,6 +28,7 @@ MAX_HEADER = 64 * 1024  # bytes
 MAX_JSON = 256 * 1024  # bytes: all gates of a service share a processor, and take a tenth of a second to read this
 HEADER_DEADLINE = 20.0  # seconds from its first byte to its last
 BODY_DEADLINE = 60.0  # seconds between two pieces of a body
+PATIENCE = 60.0  # seconds in which a piece of an archive is to be read: the engine holds the container meanwhile
 CHUNK = 256 * 1024
 _DRAINED, _DRAIN = 64 * 1024 * 1024, 5.0  # bytes and seconds of a body that nobody needs
 _END = b"\r\n\r\n"
@@ -40,7 +41,6 @@ _ONCE = {
     "host",
     "content-length",
     "transfer-encoding",
-    "content-type",
     "upgrade",
     "x-registry-auth",
     "x-registry-config",
@@ -118,6 +118,8 @@ class Exchange:
             key = name.decode()
             if key in fields and key in _ONCE:
                 raise InvalidRequest(f"the header field {key} comes twice")
+            if key in fields and key == "content-type":  # bollard adds its own; the engine is given ours
+                continue
             several = key in fields and key in _MANY_FIELDS
             fields[key] = f"{fields[key]}\n{value.decode()}" if several else value.decode()
         if "content-length" in fields and "transfer-encoding" in fields:
@@ -167,7 +169,7 @@ class Exchange:
         fields = dict(headers or {})
         data = content if isinstance(content, bytes) else b""
         if content is not None and not isinstance(content, bytes):
-            data = json.dumps(content).encode().replace(self._unshown, b"") + b"\n"
+            data = json.dumps(content, separators=(",", ":")).encode().replace(self._unshown, b"") + b"\n"
             fields |= {"Content-Type": "application/json"}
         if status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
             fields["Content-Length"] = str(len(data))
@@ -176,16 +178,24 @@ class Exchange:
             await self._send(h11.Data(data=data))
         await self._send(h11.EndOfMessage())
 
-    async def stream(self, status: int, pieces: AsyncIterator[bytes], headers: Mapping[str, str]) -> None:
-        """Answer with the pieces as they come. If they break off, so does the answer."""
+    async def stream(
+        self, status: int, pieces: AsyncIterator[bytes], headers: Mapping[str, str], patience: float | None = None
+    ) -> None:
+        """Answer with the pieces as they come. If they break off, so does the answer.
+
+        So it does if one of them, as far as that does not fit into buffers, is not read in `patience` seconds.
+        """
         await self._send(self._response(status, {**headers, "Transfer-Encoding": "chunked"}))
         async for piece in pieces:
-            await self._send(h11.Data(data=piece))
+            async with asyncio.timeout(patience):
+                await self._send(h11.Data(data=piece))
         await self._send(h11.EndOfMessage())
 
-    async def relay(self, status: int, pieces: AsyncIterator[bytes], headers: Mapping[str, str]) -> None:
+    async def relay(
+        self, status: int, pieces: AsyncIterator[bytes], headers: Mapping[str, str], patience: float | None = None
+    ) -> None:
         """The same for an answer that may take for ever: it ends as well when nobody is there to read it."""
-        streaming = asyncio.ensure_future(self.stream(status, pieces, headers))
+        streaming = asyncio.ensure_future(self.stream(status, pieces, headers, patience))
         gone = asyncio.ensure_future(self.reader.ended.wait())
         try:
             await asyncio.wait({streaming, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -246,7 +256,8 @@ class Exchange:
         self.answered = True
         # What Docker's clients look at on each answer.
         common = {"Server": "Sibling", "Api-Version": API_VERSION, "Ostype": "linux"}
-        return h11.Response(status_code=status, headers=[*common.items(), *headers.items()])
+        fields = [*common.items(), *headers.items()]
+        return h11.Response(status_code=status, headers=fields, reason=HTTPStatus(status).phrase)
 
     async def _send(self, event: h11.Event) -> None:
         if parts := self._connection.send_with_data_passthrough(event):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from agent.errors import NotFound
@@ -10,8 +11,11 @@ from agent.gate.answers import hijack, pass_on
 from agent.gate.objects import exec_body
 from agent.gate.policy import Refused
 from agent.gate.queries import only
+from agent.gate.user_files import see_readable
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from agent.gate.exchange import Exchange
     from agent.gate.gate import Gate
 
@@ -25,10 +29,12 @@ async def created(gate: Gate, exchange: Exchange, name: str) -> None:
         raise Refused(
             "limits.execs", f"the build has run {gate.asked_execs} commands in containers, and may run no more"
         )
+    if body.get("User"):
+        await see_readable(gate, container)  # here as well, since clients tell nobody why a start was refused
     gate.asked_execs += 1  # before the engine answers: others ask meanwhile
     answer = await gate.upstream.ask("POST", f"/containers/{container}/exec", body=body)
     if answer.ok:
-        gate.execs.add(answer.json()["Id"])
+        gate.execs[answer.json()["Id"]] = container if body.get("User") else ""
     await pass_on(exchange, answer)
 
 
@@ -45,9 +51,23 @@ async def started(gate: Gate, exchange: Exchange, exec_id: str) -> None:
     start = await gate.read(exchange, bodies.ExecStartBody)
     body = start.model_dump(exclude_defaults=True)
     if body.get("Detach"):
-        await pass_on(exchange, await gate.upstream.ask("POST", path, body=body))
+        async with _user_known(gate, exec_id):
+            answer = await gate.upstream.ask("POST", path, body=body)
+        await pass_on(exchange, answer)
     else:
-        await hijack(gate.upstream, exchange, path, body=strict_json.emit(body))
+        starting = _user_known(gate, exec_id)
+        await hijack(gate.upstream, exchange, path, body=strict_json.emit(body), starting=starting)
+
+
+@asynccontextmanager
+async def _user_known(gate: Gate, exec_id: str) -> AsyncIterator[None]:
+    """Start it in the block, in which the engine looks up its user if it has one. Raises Refused."""
+    if not (container := gate.execs[exec_id]):
+        yield
+        return
+    async with gate.lookups:
+        await see_readable(gate, container)
+        yield
 
 
 async def resized(gate: Gate, exchange: Exchange, exec_id: str) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from agent.gate.upstream import Upstream
 
 T = TypeVar("T")
+_LOOKUPS = 3  # each may cost the engine a thread for good: see `user_files`
 _log = structlog.get_logger()
 _STATUS: dict[type[AgentError], HTTPStatus] = {
     Refused: HTTPStatus.FORBIDDEN,
@@ -40,7 +41,6 @@ _STATUS: dict[type[AgentError], HTTPStatus] = {
     Conflict: HTTPStatus.CONFLICT,
     Unavailable: HTTPStatus.TOO_MANY_REQUESTS,
     InvalidRequest: HTTPStatus.BAD_REQUEST,
-    EngineError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
 
@@ -65,12 +65,17 @@ class Gate:
     refused: Callable[[Refused], None] = lambda _: None
     admit: Callable[[Gate], Awaitable[None]] | None = None
     builder: Builder | None = None  # without one, nothing is built
-    execs: set[str] = field(default_factory=set)  # ids
+    execs: dict[str, str] = field(default_factory=dict)  # ids, and the container if it is asked for its users
+    new_volumes: set[str] = field(default_factory=set)  # those made here that no container has had
+    untouched: set[str] = field(default_factory=set)  # containers whose files are a shared image's, and never ran
     asked_execs: int = 0
     scratch: int = 0  # bytes of archives that came and are not loaded yet
     is_full: bool = False  # it had too much on the disk at the last look
+    unsized: set[str] = field(default_factory=set)  # containers and volumes of which that could not tell the size
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # counting and making are one step
     images: asyncio.Lock = field(default_factory=asyncio.Lock)  # the same, of images
+    saving: asyncio.Lock = field(default_factory=asyncio.Lock)  # the engine has what is saved on its disk meanwhile
+    lookups: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_LOOKUPS))  # of a container's users
 
     def __post_init__(self) -> None:
         self.own = Own(self.upstream, self.journal, self.prefix, lambda: self.policy, self.bring)
@@ -255,6 +260,7 @@ class Gate:
             _log.info("refused by the gate", build=self.build, rule=error.rule, reason=str(error))
         if exchange.answered:  # too late to say it
             raise ConnectionAbortedError from error
-        status = next(status for kind, status in _STATUS.items() if isinstance(error, kind))
+        known = (status for kind, status in _STATUS.items() if isinstance(error, kind))
+        status = next(known, HTTPStatus.INTERNAL_SERVER_ERROR)
         with suppress(h11.LocalProtocolError):
             await exchange.answer(status, {"message": str(error)})

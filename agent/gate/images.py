@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from agent import references
 from agent.errors import Conflict, InvalidRequest, NotFound
-from agent.gate import archives, bodies, keeping, logins, platforms, strict_json
+from agent.gate import archives, bodies, keeping, logins, packed, platforms, snapshots, strict_json
 from agent.gate.answers import pass_on
+from agent.gate.exchange import PATIENCE
 from agent.gate.names import lines
-from agent.gate.own import familiar, is_id, new_tag
+from agent.gate.own import familiar, is_id, new_tag, push_mark
 from agent.gate.policy import Refused
 from agent.gate.queries import containers_with, filters, only, several
 from agent.gate.removal import end_pushes, keep_image, untag
@@ -116,7 +117,7 @@ async def _imported(gate: Gate, exchange: Exchange, query: dict[str, str]) -> No
     async with keeping.room(gate) as left:
         with keeping.anchored(gate) as anchor:
             whole = [("fromSrc", "-"), ("repo", anchor), *kept]
-            body = keeping.capped(exchange.body(), left)
+            body = keeping.capped(packed.plain(exchange.body()), left)
             async with gate.upstream.request("POST", "/images/create", whole, stream=body, headers=kind) as reply:
                 answer = await reply.whole()
             image = await gate.upstream.ask("GET", f"/images/{anchor}/json")
@@ -129,16 +130,16 @@ async def committed(gate: Gate, exchange: Exchange) -> None:
     """POST /commit."""
     query = only(exchange, "container", "repo", "tag", "comment", "author", "pause", "changes")
     tag = _tag_of(query["repo"], query) if query.get("repo") else None
-    container = gate.own.container_id(query.get("container", ""))
+    container = await gate.own.container(query.get("container", ""))
     asked = await gate.understood(
         exchange, lambda data: bodies.set_of(bodies.ContainerBody, strict_json.parse(data or b"null"))
     )
     if asked:
         raise Refused("field", f"{asked[0]} is not for builds; give it as one of the changes")
-    kept = [pair for pair in several(query) if pair[0] in {"comment", "author", "pause", "changes"}]
-    async with keeping.room(gate):
+    kept = [pair for pair in several(query) if pair[0] in {"comment", "author", "changes"}]
+    async with keeping.room(gate) as left:
         with keeping.anchored(gate) as anchor:
-            answer = await gate.upstream.ask("POST", "/commit", [*kept, ("container", container), ("repo", anchor)])
+            answer = await snapshots.commit(gate, container, kept, anchor, left)
             if answer.ok:
                 await _made(gate, answer.json()["Id"], anchor, tag)
     await pass_on(exchange, answer)
@@ -156,9 +157,9 @@ async def saved(gate: Gate, exchange: Exchange, name: str | None = None) -> None
             named.append(familiar(str(references.parse(each))))
     renamed = archives.Renamed(tags)
     query = [("names", image) for image in tags]
-    async with gate.upstream.request("GET", "/images/get", query) as reply:
+    async with gate.saving, gate.upstream.request("GET", "/images/get", query) as reply:
         pieces = (renamed.piece(each) async for each in reply.pieces()) if reply.status == 200 else reply.pieces()
-        await exchange.relay(reply.status, pieces, {"Content-Type": "application/x-tar"})
+        await exchange.relay(reply.status, pieces, {"Content-Type": "application/x-tar"}, PATIENCE)
 
 
 async def loaded(gate: Gate, exchange: Exchange) -> None:
@@ -235,14 +236,18 @@ async def pushed(gate: Gate, exchange: Exchange, name: str) -> None:
     await gate.bring()
     image = gate.journal.all("tag").get(tag)
     if image is None:
-        raise NotFound(f"An image does not exist locally with the tag: {name}")
+        raise NotFound(f"An image does not exist locally with the tag: {familiar(tag)}")
     there = await gate.upstream.ask("GET", f"/images/{tag}/json")
     if there.ok and there.json()["Id"] != image:
-        raise Conflict(f"the engine has another image by the name {tag}; push under a name of your own")
+        raise Conflict(
+            f"the engine has another image by the name {familiar(tag)}, which somebody pulled; push under another name"
+        )
     if not there.ok:
         gate.journal.add("push", tag, image)
-        named = {"repo": reference.name, "tag": reference.tag or ""}
-        (await gate.upstream.ask("POST", f"/images/{image}/tag", named)).done()
+        for name_there in (push_mark(tag), tag):
+            repository, _, word = name_there.rpartition(":")
+            named = {"repo": repository, "tag": word}
+            (await gate.upstream.ask("POST", f"/images/{image}/tag", named)).done()
     try:
         path, tags = f"/images/{reference.name}/push", {"tag": reference.tag or ""}
         async with gate.upstream.request("POST", path, tags, headers=logins.one(exchange, needed=True)) as reply:

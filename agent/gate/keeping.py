@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING
 
 from agent import references
 from agent.errors import InvalidRequest, TooLarge
-from agent.gate import archives
+from agent.gate import archives, disk
 from agent.gate.exchange import CHUNK
 from agent.gate.policy import Refused
 from agent.gate.removal import keep_image
@@ -48,6 +48,7 @@ def name(gate: Gate, tag: str, image: str) -> None:
 async def room(gate: Gate) -> AsyncIterator[int]:
     """How many bytes more the images of a build may have, which are made one after the other. Raises Refused."""
     limits = gate.policy.limits
+    disk.see_room(gate)
     async with gate.images:
         if gate.journal.count("image") >= limits.tags:
             raise Refused("limits.tags", f"the build has {limits.tags} images, and may have no more")

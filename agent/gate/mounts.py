@@ -34,8 +34,10 @@ class Wanted:
     volume: str | None = None
     inside: str | None = None  # the path below the workspace, "" for all of it
     socket: bool = False
+    is_made: bool = False  # a folder of the workspace that is not there
     no_copy: bool = False
     subpath: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)  # of a volume that is not there
     tmpfs: Mapping[str, int] | None = None
 
     @property
@@ -69,7 +71,8 @@ class Mounts:
     def anonymous(self, image: Iterable[str]) -> int:
         """How many volumes without a name there will be, with those that the image asks for."""
         taken = {each.target for each in self.wanted} | self.tmpfs.keys()
-        return sum(each.is_anonymous for each in self.wanted) + len(set(map(_plain, image)) - taken)
+        theirs = {_plain(each) if each.startswith("/") else each for each in image}  # as the engine tells them apart
+        return sum(each.is_anonymous for each in self.wanted) + len(theirs - taken)
 
     def _bind(self, text: str) -> Wanted:
         source, _, rest = text.partition(":")
@@ -80,7 +83,7 @@ class Mounts:
         if unknown := sorted(given - _BIND_OPTIONS):
             raise Refused("bind", f"HostConfig.Binds: the option {unknown[0]!r} of {text!r} is not for builds")
         found = self._source(source, "HostConfig.Binds")
-        return Wanted(_target(target), "ro" in given, no_copy="nocopy" in given, **found)
+        return Wanted(_target(target), "ro" in given, is_made=True, no_copy="nocopy" in given, **found)
 
     def _mount(self, mount: MountBody) -> Wanted:
         target, options = _target(mount.Target), mount.VolumeOptions
@@ -88,21 +91,25 @@ class Mounts:
             sizes = mount.TmpfsOptions
             return Wanted(target, mount.ReadOnly, tmpfs=sizes.model_dump(exclude_defaults=True) if sizes else {})
         if mount.Type == "volume":
-            if options is not None and any(name.lower().startswith("sibling.") for name in options.Labels):
+            labels = options.Labels if options else {}
+            if any(name.lower().startswith("sibling.") for name in labels):
                 raise Refused("labels", "labels that begin with `sibling.` are the gate's")
+            driver = options.DriverConfig if options else None
+            if driver is not None and (driver.Name not in ("", "local") or driver.Options):
+                raise Refused("field", "VolumeOptions.DriverConfig: drivers and their options are not for builds")
             subpath = options.Subpath if options else ""
             if subpath and (subpath.startswith("/") or ".." in subpath.split("/")):
                 raise Refused("bind", f"VolumeOptions.Subpath {subpath!r} leads out of the volume")
             no_copy = bool(options and options.NoCopy)
             if not mount.Source:
                 return Wanted(target, mount.ReadOnly, no_copy=no_copy)
-            return Wanted(
-                target, mount.ReadOnly, volume=names.check("volume", mount.Source), no_copy=no_copy, subpath=subpath
-            )
+            volume = names.check("volume", mount.Source)
+            return Wanted(target, mount.ReadOnly, volume=volume, no_copy=no_copy, subpath=subpath, labels=labels)
         if mount.Type == "bind" and mount.Source.startswith("/"):
             if mount.BindOptions and mount.BindOptions.Propagation not in ("", "rprivate"):
                 raise Refused("bind", "BindOptions.Propagation is not for builds")
-            return Wanted(target, mount.ReadOnly, **self._source(mount.Source, "HostConfig.Mounts"))
+            is_made = bool(mount.BindOptions and mount.BindOptions.CreateMountpoint)
+            return Wanted(target, mount.ReadOnly, is_made=is_made, **self._source(mount.Source, "HostConfig.Mounts"))
         raise Refused(
             "bind", f"HostConfig.Mounts: a mount of type {mount.Type!r} of {mount.Source!r} is not for builds"
         )

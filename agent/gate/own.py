@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -107,8 +108,8 @@ class Own:
         if not answer.ok:
             raise missing
         found: dict[str, Any] = answer.json()
-        named = not _ID.fullmatch(name) and self.allows(name)
-        if not (named or self._journal.has("image", found["Id"]) or any(map(self.allows, found["RepoTags"] or ()))):
+        named = not _ID.fullmatch(name) and self.allows(name) and not is_for_push(name, found)
+        if not (named or self._journal.has("image", found["Id"]) or self.shared_names(found)):
             raise missing
         if named and self.tag_of(name) is None:
             self.used.add(str(references.parse(name)))
@@ -117,11 +118,15 @@ class Own:
     def shown(self, image: dict[str, Any]) -> dict[str, Any]:
         """The same with the names that it has for this build, and no others."""
         own = [tag for tag, image_id in self._journal.all("tag").items() if image_id == image["Id"]]
-        theirs = [name for name in image.get("RepoTags") or () if self.allows(name) and name not in own]
+        theirs = [name for name in self.shared_names(image) if name not in own]
         theirs_too = [name for name in image.get("RepoDigests") or () if self.allows(name)]
         digests = [*dict.fromkeys((*self.digests.get(image["Id"], ()), *theirs_too))]
         driver = {"GraphDriver": {**image["GraphDriver"], "Data": None}} if "GraphDriver" in image else {}
         return {**image, **driver, "RepoTags": [*map(familiar, own), *theirs], "RepoDigests": digests}
+
+    def shared_names(self, image: dict[str, Any]) -> list[str]:
+        """Those by which policy lets builds use it."""
+        return [each for each in image.get("RepoTags") or () if self.allows(each) and not is_for_push(each, image)]
 
     def allows(self, name: str) -> bool:
         """Whether policy lets builds use images of that name. Private names are of images of others, or of ours."""
@@ -130,11 +135,6 @@ class Own:
         except InvalidRequest:
             return False
         return reference.domain != references.PRIVATE and self._policy().may_use(reference)
-
-    def by(self, name: str, image: dict[str, Any]) -> str:
-        """What the engine is to start a container of: the name if it is one of policy's, for people; else the id."""
-        is_shared = not _ID.fullmatch(name) and self.tag_of(name) is None and self.allows(name)
-        return name if is_shared else str(image["Id"])
 
     def tag_of(self, name: str) -> str | None:
         """The full reference of an own tag that the name is; None if it is no such."""
@@ -153,6 +153,17 @@ class Own:
         except InvalidRequest as error:
             raise NotFound(f"No such image: {name}") from error
         return self._journal.all("tag").get(full, full)
+
+
+def push_mark(tag: str) -> str:
+    """A name that an image has beside the one by which somebody pushes it, for others to know that it is not there."""
+    digest = hashlib.sha256(str(references.parse(tag)).encode()).hexdigest()
+    return f"{references.PRIVATE}/push:{digest}"
+
+
+def is_for_push(name: str, image: dict[str, Any]) -> bool:
+    """Whether an image has a name, that policy allows, for as long as a push takes."""
+    return push_mark(name) in (image.get("RepoTags") or ())
 
 
 def is_id(name: str) -> bool:

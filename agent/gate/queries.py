@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 _MANY = {"names", "t", "extrahosts", "changes"}
+_MOST_VALUES = 50  # of a filter
 _NUMBER = re.compile(r"|-?[0-9]{1,18}")
 
 
@@ -47,7 +48,10 @@ def number(name: str, text: str) -> int:
 
 def filters(text: str, known: Collection[str]) -> dict[str, list[str]]:
     """Filters as lists, from lists or from maps of what is true, as clients send. Raises InvalidRequest, Refused."""
-    values = strict_json.parse((text or "{}").encode())
+    try:
+        values = strict_json.parse((text or "{}").encode())
+    except InvalidRequest as error:
+        raise InvalidRequest(f"filters {text[:200]!r}: {error}") from error
     if not isinstance(values, dict):
         raise InvalidRequest(f"filters {text[:200]!r} are not understood")
     if unknown := sorted(set(values) - set(known)):
@@ -71,4 +75,6 @@ def _texts(name: str, value: object) -> list[str]:
         value = [each for each, on in value.items() if on is True]
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
         raise InvalidRequest(f"the filter {name!r} is not understood")
+    if len(value) > _MOST_VALUES:
+        raise InvalidRequest(f"the filter {name!r} has more than {_MOST_VALUES} values")
     return value

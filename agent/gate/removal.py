@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from agent import references
 from agent.errors import EngineError
+from agent.gate.own import push_mark
 
 if TYPE_CHECKING:
     from agent.gate.journal import Journal, Kind
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 _PRIVATE = f"{references.PRIVATE}/"
 LABEL_INTENT = "sibling.gate.intent"
-_ROUNDS, _PAUSE, _STOP_GRACE = 5, 0.5, 5  # the last two in seconds
+_PAUSE, _STOP_GRACE = 0.5, 5  # seconds
+_DEADLINES = (60.0, 5.0, 5.0, 5.0, 5.0)  # seconds for a removal, each time that it is asked for
 _SETTLED = 30.0  # seconds, after which the engine makes nothing more of what it was asked for
 # In this order: a network or a volume that a container has cannot go.
 _PATHS: dict[Kind, tuple[str, dict[str, str]]] = {
@@ -43,10 +45,10 @@ async def remove_all(upstream: Upstream, journal: Journal, build: str, *, settle
     waited for.
     """
     left: list[str] = []
-    for again in range(_ROUNDS):
+    for again, deadline in enumerate(_DEADLINES):
         await asyncio.sleep(again * _PAUSE)  # someone else's removal of the same may be under way
         await _find_intended(upstream, journal, settle=settle)
-        left = [*await _remove_things(upstream, journal), *await _remove_images(upstream, journal)]
+        left = [*await _remove_things(upstream, journal, deadline), *await _remove_images(upstream, journal)]
         if not left:
             return
     raise EngineError(f"of what build {build} made with Docker, this could not be removed: {'; '.join(left)}")
@@ -106,18 +108,27 @@ async def keep_image(upstream: Upstream, journal: Journal, image: str, anchor: s
         journal.add("image", image, anchor)
 
 
-async def _remove_things(upstream: Upstream, journal: Journal) -> list[str]:
-    left = []
-    for kind, (path, query) in _PATHS.items():
-        for name in journal.all(kind):
+async def _remove_things(upstream: Upstream, journal: Journal, deadline: float) -> list[str]:
+    left: list[str | None] = []
+    for kind in _PATHS:
+        left += await asyncio.gather(*(_remove(upstream, journal, kind, name, deadline) for name in journal.all(kind)))
+    return [each for each in left if each is not None]
+
+
+async def _remove(upstream: Upstream, journal: Journal, kind: Kind, name: str, deadline: float) -> str | None:
+    """Returns why it is still there, or None. The engine may wait for ever for one that it has locked."""
+    path, query = _PATHS[kind]
+    try:
+        async with asyncio.timeout(deadline):
             if kind == "builder":  # it lets go of its data whole
                 await upstream.ask("POST", f"{path}/{name}/stop", {"t": str(_STOP_GRACE)})
             answer = await upstream.ask("DELETE", f"{path}/{name}", query)
-            if answer.ok or answer.status == 404:
-                journal.remove(kind, name)
-            else:
-                left.append(f"{kind} {name}: {answer.message()}")
-    return left
+    except TimeoutError:
+        return f"{kind} {name}: the engine does not answer; restart it if that stays so"
+    if answer.ok or answer.status == 404:
+        journal.remove(kind, name)
+        return None
+    return f"{kind} {name}: {answer.message()}"
 
 
 async def _remove_images(upstream: Upstream, journal: Journal) -> list[str]:
@@ -143,6 +154,7 @@ async def end_pushes(upstream: Upstream, journal: Journal, *tags: str) -> None:
         there = await upstream.ask("GET", f"/images/{tag}/json") if image else None
         if there is not None and there.ok and there.json()["Id"] == image:
             await upstream.ask("DELETE", f"/images/{tag}", {"noprune": "1"})
+            await upstream.ask("DELETE", f"/images/{push_mark(tag)}", {"noprune": "1"})
         journal.remove("push", tag)
 
 

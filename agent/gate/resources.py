@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 from agent.gate.policy import Refused
 
 if TYPE_CHECKING:
-    from agent.gate.bodies import HostConfigBody, RestartPolicyBody, UpdateBody
+    from agent.gate.bodies import HostConfigBody, UpdateBody
     from agent.gate.policy import Limits
 
 _PERIOD = 100_000  # microseconds, the kernel's own (cpu.cfs_period_us)
+_LEAST_CPUS = 10**7  # in 10**-9 CPUs: of fewer than 10**4 the engine makes a quota of 0, which is none
 _LEAST_MEMORY = 6 * 1024**2  # the engine takes no less (moby/moby, daemon_unix.go, linuxMinMemory)
 _MOST_FILES = 1024 * 1024
 _ULIMITS = {"nproc", "core", "memlock", "stack", "fsize", "data", "cpu", "as", "rss", "locks", "sigpending", "msgqueue"}
-_MOST_RETRIES = 10
 _LOG_FILES = 2
+_NEVER_AGAIN = {"Name": "no"}  # the engine would start it without a look at its files: see `user_files`
 _FAIR_SHARE = 1024  # what a container that asks for none has (cgroups(7), cpu.shares): less may be asked for
 
 
@@ -34,7 +35,7 @@ def limits(host: HostConfigBody, most: Limits) -> dict[str, Any]:
         "CpuShares": min(host.CpuShares, _FAIR_SHARE),
         "CpusetCpus": host.CpusetCpus,
         "Ulimits": _ulimits(host),
-        "RestartPolicy": restart(host.RestartPolicy),
+        "RestartPolicy": _NEVER_AGAIN,
         "LogConfig": _log(host, most),
         **({"ShmSize": host.ShmSize} if host.ShmSize else {}),
         **({"MemoryReservation": min(host.MemoryReservation, memory)} if host.MemoryReservation else {}),
@@ -51,19 +52,7 @@ def update(body: UpdateBody, most: Limits) -> dict[str, Any]:
         asked["NanoCpus"] = _cpus(body.NanoCpus, body.CpuQuota, body.CpuPeriod, most)
     if body.PidsLimit is not None:
         asked["PidsLimit"] = _pids(body.PidsLimit, most)
-    if body.RestartPolicy is not None:
-        asked["RestartPolicy"] = restart(body.RestartPolicy)
     return {name: value for name, value in asked.items() if value}
-
-
-def restart(policy: RestartPolicyBody | None) -> dict[str, Any]:
-    """A container that fails may be started again a few times; none starts by itself with the engine."""
-    if policy is None or policy.Name != "on-failure":
-        return {"Name": "no"}
-    return {
-        "Name": "on-failure",
-        "MaximumRetryCount": min(max(policy.MaximumRetryCount, 0) or _MOST_RETRIES, _MOST_RETRIES),
-    }
 
 
 def _memory(asked: int, most: Limits) -> int:
@@ -80,7 +69,7 @@ def _cpus(nano: int, quota: int, period: int, most: Limits) -> int:
         raise Refused(
             "limits.cpus", f"HostConfig.NanoCpus: {asked} is more than the {most.cpus:g} CPUs that there may be"
         )
-    return asked or int(most.cpus * 10**9)
+    return max(asked or int(most.cpus * 10**9), _LEAST_CPUS)
 
 
 def _pids(asked: int | None, most: Limits) -> int:

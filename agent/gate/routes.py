@@ -33,7 +33,7 @@ _TABLE: list[tuple[str, str, Answer]] = [
     ("POST", "/containers/prune", containers.pruned),
     ("GET", "/containers/([^/]+)/json", containers.inspected),
     ("GET", "/containers/([^/]+)/top", containers.processes),
-    ("GET", "/containers/([^/]+)/changes", acting("GET", "changes")),
+    ("GET", "/containers/([^/]+)/changes", containers.changes),
     ("GET", "/containers/([^/]+)/logs", streaming("logs", *_LOGS)),
     ("GET", "/containers/([^/]+)/export", streaming("export")),
     ("GET", "/containers/([^/]+)/stats", streaming("stats", "stream", "one-shot")),
@@ -108,6 +108,9 @@ def _unversioned(path: str) -> str:
     match = _VERSION.match(path)
     if match is None:
         return path
-    if not _OLDEST <= int(match[1]) <= _NEWEST:
-        raise InvalidRequest(f"client version 1.{match[1]} is not served; use 1.{_OLDEST} to 1.{_NEWEST}")
+    minor = int(match[1])  # in the engine's words, for which clients look
+    if minor < _OLDEST:
+        raise InvalidRequest(f"client version 1.{minor} is too old. Minimum supported API version is 1.{_OLDEST}")
+    if minor > _NEWEST:
+        raise InvalidRequest(f"client version 1.{minor} is too new. Maximum supported API version is 1.{_NEWEST}")
     return path[match.end() :]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from agent.gate import names, shown
 from agent.gate.exchange import API_VERSION
 from agent.gate.queries import filters, only
-from agent.gate.removal import forget_gone
 from agent.gate.strict_json import emit
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 _EVENT_TYPES = ("container", "network", "volume")
 _EVENT_FILTERS = {"type", "event", "action", "label", "image", "scope", *_EVENT_TYPES}
-_VERSION = ("Version", "Os", "Arch", "KernelVersion")
+_VERSION = ("Version", "Os", "Arch", "KernelVersion", "GoVersion", "GitCommit", "BuildTime")
 _INFO = (
     *(
         "ServerVersion",
@@ -56,11 +55,7 @@ async def version(gate: Gate, exchange: Exchange) -> None:
         "Details": {
             "ApiVersion": API_VERSION,
             "MinAPIVersion": "1.24",
-            **{
-                name: known[name]
-                for name in ("Os", "Arch", "KernelVersion", "GoVersion", "GitCommit", "BuildTime")
-                if name in known
-            },
+            **{name: known[name] for name in _VERSION[1:] if name in known},
         },
     }
     facts = {
@@ -76,14 +71,18 @@ async def info(gate: Gate, exchange: Exchange) -> None:
     """`/info`: facts of the engine, the limits of a container as the machine, and counts of what is the build's."""
     known = (await gate.upstream.ask("GET", "/info")).done().json()
     limits = gate.policy.limits
-    await forget_gone(gate.upstream, gate.journal)
+    there = (await gate.upstream.ask("GET", "/containers/json", {"all": "1"})).done().json()
+    states = Counter(each["State"] for each in there if gate.journal.has("container", each["Id"]))
     await exchange.answer(
         200,
         {
             **{name: known[name] for name in _INFO if name in known},
             "ID": gate.build,
             "Name": "sibling-gate",
-            "Containers": gate.journal.count("container"),
+            "Containers": states.total(),
+            "ContainersRunning": states["running"],
+            "ContainersPaused": states["paused"],
+            "ContainersStopped": states.total() - states["running"] - states["paused"],
             "Images": gate.journal.count("image"),
             "NCPU": known["NCPU"],
             "MemTotal": min(known["MemTotal"], limits.memory),
@@ -91,28 +90,36 @@ async def info(gate: Gate, exchange: Exchange) -> None:
             "RegistryConfig": {"IndexConfigs": {}, "InsecureRegistryCIDRs": [], "Mirrors": []},
             "SecurityOptions": known.get("SecurityOptions") or [],
             "Runtimes": {"runc": {"path": "runc"}},
-            "Swarm": {"LocalNodeState": "inactive"},
+            "Swarm": {"LocalNodeState": "inactive", "NodeID": "", "NodeAddr": "", "Error": ""},
             "Warnings": None,
         },
     )
 
 
 async def disk_usage(gate: Gate, exchange: Exchange) -> None:
-    """`/system/df` of the build's own things. The engine's BuildKit is not for builds, and has nothing of theirs."""
+    """`/system/df` of the build's own things. The engine's BuildKit is not for builds, and has nothing of theirs.
+
+    Without what containers and volumes have, for which the engine would look into them: see `snapshots`.
+    """
     only(exchange, "type")
-    found = (await gate.upstream.ask("GET", "/system/df")).done().json()
-    containers = [each for each in found["Containers"] or () if gate.journal.has("container", each["Id"])]
+    everything = (await gate.upstream.ask("GET", "/containers/json", {"all": "1"})).done().json()
+    containers = [each for each in everything if gate.journal.has("container", each["Id"])]
     used = Counter(each["ImageID"] for each in containers)
-    own = [each for each in found["Images"] or () if gate.journal.has("image", each["Id"])]
+    found = (await gate.upstream.ask("GET", "/images/json", {"shared-size": "1"})).done().json()
+    own = [each for each in found if gate.journal.has("image", each["Id"])]
     images = [{**gate.own.shown(each), "Containers": used[each["Id"]]} for each in own]
-    volumes = [each for each in found["Volumes"] or () if gate.journal.has("volume", each["Name"])]
+    there = (await gate.upstream.ask("GET", "/volumes")).done().json()["Volumes"] or ()
+    volumes = [each for each in there if gate.journal.has("volume", each["Name"])]
+    mounted = Counter(mount["Name"] for each in containers for mount in each["Mounts"] if mount["Type"] == "volume")
     await exchange.answer(
         200,
         {
             "LayersSize": sum(each["Size"] for each in images),
             "Images": images,
             "Containers": [shown.listed(each, gate.shown_as) for each in containers],
-            "Volumes": [shown.volume(each) for each in volumes],
+            "Volumes": [
+                {**shown.volume(each), "UsageData": {"Size": -1, "RefCount": mounted[each["Name"]]}} for each in volumes
+            ],
             "BuildCache": [],
         },
     )

@@ -225,5 +225,9 @@ def test_a_pax_header_made_to_be_slow_is_not():
 
 
 @pytest.mark.timeout(20)
-def test_a_long_row_of_headers_needs_no_stack():
-    assert len(read_all(pax(b"12 mtime=11\n") * 50_000 + header() + END)) == 1
+def test_a_row_of_headers_and_records_is_short():
+    assert len(read_all(pax(b"12 mtime=11\n" * 100) * 8 + header() + END)) == 1
+    with pytest.raises(InvalidArchive, match="more than 8 extended headers"):
+        read_all(pax(b"12 mtime=11\n") * 9 + header() + END)
+    with pytest.raises(InvalidArchive, match="more than 100 records"):
+        read_all(pax(b"4 =\n" * 101) + header() + END)

@@ -170,7 +170,7 @@ class GateProcess:
         for client in (self.client, self.engine):
             client.close()
         shutil.rmtree(self.folder)
-        assert left == []
+        assert left == [], left
 
 
 def cli(

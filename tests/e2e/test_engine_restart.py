@@ -1,12 +1,20 @@
 """The engine is stopped and started in mid-build: no wrong SUCCESS, a reason in the log, and the service goes on."""
 
+import asyncio
 import os
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
+import docker
 import pytest
+import requests
 
-from tests.e2e.harness import until
+from agent.errors import EngineError
+from agent.gate import removal
+from agent.gate.journal import Journal
+from agent.gate.upstream import Upstream
+from tests.e2e.harness import BUSYBOX, until
 
 pytestmark = pytest.mark.engine
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -65,3 +73,35 @@ def test_while_the_engine_is_away_builds_wait_and_readyz_says_so(service_with, e
     assert service.wait(build_id)["result"] == "SUCCESS"
     until(lambda: service.client.get("/readyz").status_code == 200, what="readiness")
     service.assert_nothing_left()
+
+
+def test_a_container_that_the_engine_has_locked_keeps_nothing_else_of_a_build(engine, tmp_path, monkeypatch):
+    upstream, journal = Upstream.at(engine.host), Journal(tmp_path / "journal")
+    pipe = ["sh", "-c", "rm /etc/passwd; mkfifo /etc/passwd; exit 1"]
+    with closing(docker.DockerClient(base_url=engine.host)) as client:
+        policy = {"Name": "on-failure", "MaximumRetryCount": 1}
+        locked = client.containers.run(BUSYBOX, pipe, detach=True, restart_policy=policy).id
+        other = client.containers.run(BUSYBOX, ["sleep", "900"], detach=True).id
+        for each in (locked, other):
+            journal.add("container", each)
+        until(lambda: _is_locked(engine, locked), 60, "the engine at its second start")
+        with monkeypatch.context() as patched:
+            patched.setattr(removal, "_DEADLINES", (10.0, 0.5))
+            with pytest.raises(EngineError, match=f"{locked}: the engine does not answer"):
+                asyncio.run(removal.remove_all(upstream, journal, "locked", settle=False))
+        left = {each["Id"] for each in client.api.containers(all=True)}
+        assert {locked, other} & left == {locked}
+        engine.do("kill")
+        engine.do("up")
+        asyncio.run(removal.remove_all(upstream, journal, "locked", settle=False))
+        assert locked not in {each["Id"] for each in client.api.containers(all=True)}
+
+
+def _is_locked(engine, container):
+    """Whether the engine says nothing of it."""
+    with closing(docker.APIClient(engine.host, timeout=2)) as client:
+        try:
+            client.inspect_container(container)
+        except requests.exceptions.ReadTimeout:
+            return True
+    return False

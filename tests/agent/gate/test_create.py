@@ -21,7 +21,13 @@ def planned(body):
     return create.plan(read, POLICY, Workspace(path="/workspace", volume="files", subpath="builds/1"))
 
 
-def upstream(body, gateways=("10.9.0.1",), name="", inherited=MappingProxyType({"ExposedPorts": {"81/tcp": {}}})):
+def upstream(
+    body,
+    gateways=("10.9.0.1",),
+    name="",
+    inherited=MappingProxyType({"ExposedPorts": {"81/tcp": {}}}),
+    new_volumes=("named", "name", "v"),
+):
     plan = planned(body)
     return plan.body(
         create.Resolved(
@@ -36,6 +42,7 @@ def upstream(body, gateways=("10.9.0.1",), name="", inherited=MappingProxyType({
             socket=SOCKET,
             labels=LABELS,
             inherited=inherited,
+            new_volumes=new_volumes,
         )
     )
 
@@ -52,6 +59,7 @@ def host(**fields):
         ("Memory", 1, 6 * 2**20),
         ("NanoCpus", 5 * 10**8, 5 * 10**8),
         ("NanoCpus", 0, 2 * 10**9),
+        ("NanoCpus", 1, 10**7),
         ("PidsLimit", -1, 100),
         ("PidsLimit", 5, 5),
         ("AutoRemove", True, True),
@@ -72,7 +80,7 @@ def host(**fields):
         (
             "RestartPolicy",
             {"Name": "on-failure", "MaximumRetryCount": 3},
-            {"Name": "on-failure", "MaximumRetryCount": 3},
+            {"Name": "no"},
         ),
         ("Tmpfs", {"/t": "size=1m,noexec"}, {"/t": "size=1m,noexec"}),
         ("Ulimits", [{"Name": "nofile", "Soft": 1024, "Hard": 2048}], [{"Name": "nofile", "Soft": 1024, "Hard": 2048}]),
@@ -190,7 +198,7 @@ def test_ports_have_the_same_number_at_the_gateway_of_each_network():
             "Propagation",
         ),
         (
-            {"Mounts": [{"Type": "volume", "Target": "/x", "VolumeOptions": {"DriverConfig": {"Name": "local"}}}]},
+            {"Mounts": [{"Type": "volume", "Target": "/x", "VolumeOptions": {"DriverConfig": {"Name": "nfs"}}}]},
             "field",
             "DriverConfig",
         ),
@@ -247,6 +255,25 @@ def test_nor_is_that_of_an_image():
     asked = {"Retries": 2, "Interval": 10**9}
     assert upstream({"Image": "i", "Healthcheck": asked}, inherited=image)["Healthcheck"] == asked
     assert "Healthcheck" not in upstream({"Image": "i"}, inherited={"Healthcheck": {"Interval": 10**9}})
+    backwards = {"Healthcheck": {"Test": ["CMD", "x"], "Interval": -1, "StartInterval": -(10**9)}}
+    assert upstream({"Image": "i"}, inherited=backwards)["Healthcheck"] == {"Interval": 10**8, "StartInterval": 10**8}
+
+
+@pytest.mark.parametrize("kind", ["CMD", "CMD-SHELL"])
+def test_a_health_check_has_a_command(kind):
+    with pytest.raises(InvalidRequest, match=f"{kind} has no command"):
+        upstream({"Image": "i", "Healthcheck": {"Test": [kind]}})
+    image = {"Healthcheck": {"Test": [kind], "Interval": 10**9}}
+    for asked in ({}, {"Healthcheck": {"Retries": 2}}):
+        assert upstream({"Image": "i", **asked}, inherited=image)["Healthcheck"]["Test"] == ["NONE"]
+    own = {"Healthcheck": {"Test": ["CMD", "x"]}}
+    assert upstream({"Image": "i", **own}, inherited=image)["Healthcheck"] == own["Healthcheck"]
+
+
+def test_the_engine_fills_no_volume_that_a_container_has_had():
+    binds = [f"{name}:/{name}" for name in ("v", "had")]
+    made = host(Binds=binds)["Mounts"]
+    assert [(each["Source"], each["VolumeOptions"]["NoCopy"]) for each in made] == [("v", False), ("had", True)]
 
 
 def test_volumes_without_a_name_are_counted_with_those_of_the_image():
@@ -254,6 +281,7 @@ def test_volumes_without_a_name_are_counted_with_those_of_the_image():
     mounts = planned({"Image": "i", "Volumes": {"/v": {}}, "HostConfig": {"Binds": binds, "Tmpfs": {"/t": ""}}}).mounts
     assert mounts.anonymous(()) == 2
     assert mounts.anonymous(["/v/", "/n", "/t", "/other", "//other", "/more"]) == 4
+    assert mounts.anonymous(["v", "t", "n"]) == 5  # which the engine takes for others
 
 
 @pytest.mark.parametrize(("mode", "network"), [("", "own-net"), ("bridge", "own-net"), ("mine", "mine")])

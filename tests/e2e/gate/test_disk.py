@@ -31,11 +31,23 @@ def test_containers_of_a_build_with_too_much_end_until_it_has_less(small, where)
     assert cli(small, "run", "--rm", BUSYBOX, "echo", "room").stdout == b"room\n"
 
 
+def test_folders_that_are_too_deep_for_the_engine_hide_nothing(small):
+    name = "n" * 200
+    deep = f"i=0; while [ $i -lt 25 ]; do mkdir {name} && cd {name}; i=$((i + 1)); done"
+    cli(small, "run", "-d", "--name", "deep", BUSYBOX, "sh", "-c", f"cd /tmp && {deep}; {FILL.format('/')}")
+    assert cli(small, "wait", "deep").stdout == b"137\n"
+    assert "(limits.disk)" in small.log.read_text()
+
+
 def test_files_of_others_do_not_count(gate_of, small):
     other = gate_of("disk-other").start()
     cli(small, "run", "-d", "--name", "idle", BUSYBOX, "sleep", "900")
     cli(other, "run", "-d", "--name", "full", BUSYBOX, "sh", "-c", FILL.format("/"))
-    until(lambda: b"40MB" in cli(other, "ps", "-s").stdout, 20, "its files")
+    until(
+        lambda: other.engine.api.containers(size=True, filters={"id": other.own()[0]["Id"]})[0]["SizeRw"] > 39e6,
+        20,
+        "it",
+    )
     cli(small, "run", "-d", "--name", "own", BUSYBOX, "sh", "-c", FILL.format("/"))
     # Its end tells that a look was taken while the other's files were there.
     assert cli(small, "wait", "own").stdout == b"137\n"

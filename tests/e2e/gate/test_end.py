@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 
+from agent.gate.own import push_mark
 from tests.e2e.gate_process import POLICY, cli
 from tests.e2e.harness import BUSYBOX, image_ids, image_names, let_pass, until
 from tests.e2e.registry_proxy import FaultProxy, blob_upload
@@ -134,16 +135,21 @@ def test_a_name_that_a_push_lent_goes_after_a_kill(gate_of, registry):
     with FaultProxy(registry.address, blob_upload(rate=20_000, times=math.inf)) as proxy:
         name = f"{proxy.address}/team/slow:1"
         gate = gate_of("end-push", f'push = ["{proxy.address}/**"]\n' + POLICY).start()
+        other = gate_of("end-pull", POLICY.replace("sibling-test/*", f"{proxy.address}/**")).start()
         gate.create("box")
         cli(gate, "run", "--name", "big", BUSYBOX, "sh", "-c", "head -c 3000000 /dev/urandom >/file")
         cli(gate, "commit", "big", name)
         with ThreadPoolExecutor(1) as pushing:
             pushed = pushing.submit(cli, gate, "push", name, check=False)
             until(lambda: name in image_names(gate.engine), 20, "the name")
+            assert cli(other, "image", "inspect", name, check=False).returncode != 0, "it is not pushed yet"
+            assert other.create("stolen", Image=name)[0] == 404
+            assert name.encode() not in cli(other, "images", "--format", "{{.Repository}}:{{.Tag}}").stdout
             gate.kill()
             assert pushed.result().returncode != 0
         gate.start()
         assert name not in image_names(gate.engine)
+        assert not [each for each in image_names(gate.engine) if each == push_mark(name)]
         assert gate.stop() == 0
 
 

@@ -1,0 +1,65 @@
+"""Tar archives that come packed: as they are, or out of gzip.
+
+The engine takes others as well, and gives their unpackers as much memory as an archive asks for; it counts in no
+build's limits.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+from agent.errors import InvalidRequest
+from agent.gate.exchange import CHUNK
+from agent.threads import in_thread
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+GZIP = b"\x1f\x8b"
+# A frame of zstd, and frames that are skipped (RFC 8878, 3.1).
+ZSTD = (b"\x28\xb5\x2f\xfd", *(bytes([first]) + b"\x2a\x4d\x18" for first in range(0x50, 0x60)))
+BZIP2, XZ = b"BZh", b"\xfd7zXZ"
+_REFUSED = (*ZSTD, BZIP2, XZ)
+_LONGEST = max(map(len, _REFUSED))
+_GZIP_FORMAT = 31  # zlib's number for it, with the largest window
+
+
+async def plain(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The tar that is in it. Raises InvalidRequest if it is packed by anything but gzip, or that is damaged."""
+    first = b""
+    async for piece in pieces:
+        first += piece
+        if len(first) >= _LONGEST:
+            break
+    if first.startswith(_REFUSED):
+        raise InvalidRequest("the archive is packed by zstd, bzip2 or xz; send it as it is, or by gzip")
+    rest = _joined(first, pieces)
+    async for piece in _unpacked(rest) if first.startswith(GZIP) else rest:
+        yield piece
+
+
+async def _joined(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    if first:
+        yield first
+    async for piece in pieces:
+        yield piece
+
+
+async def _unpacked(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Of several members one after the other, as of one (RFC 1952, 2.2)."""
+    stream = zlib.decompressobj(_GZIP_FORMAT)
+    async for piece in pieces:
+        left = piece
+        while left:
+            if stream.eof:
+                stream = zlib.decompressobj(_GZIP_FORMAT)
+            try:
+                data = await in_thread(stream.decompress, left, CHUNK)
+            except zlib.error as error:
+                raise InvalidRequest(f"the archive is damaged: {error}") from error
+            left = stream.unconsumed_tail or stream.unused_data
+            if data:
+                yield data
+    if not stream.eof:
+        raise InvalidRequest("the archive ends in the middle")

@@ -1,0 +1,132 @@
+"""A container's files as an image, and what it changed, without the engine's own way to either.
+
+For `commit`, `diff` and sizes the engine walks through a container's folders by their paths on the host. Who can
+change them meanwhile puts a link in the way, and gets at any folder of the host: that is the container, and whatever
+else of the build it gave a descriptor of a folder, also while it is paused or has ended. `export` reads within the
+container's root (moby/moby, chrootarchive), so here all is made of that.
+"""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import asynccontextmanager
+from tempfile import TemporaryFile
+from typing import IO, TYPE_CHECKING, Any
+
+from agent.files import tar
+from agent.gate import keeping
+from agent.gate.own import LABEL
+from agent.gate.removal import LABEL_INTENT
+from agent.threads import in_thread
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Sequence
+
+    from agent.gate.gate import Gate
+    from agent.gate.upstream import Answer
+
+MODIFIED, ADDED, DELETED = range(3)  # Docker API, ContainerChanges
+# In each container, for others to be mounted there (moby/moby, daemon/initlayer).
+_MADE_BY_ENGINE = {
+    *("/.dockerenv", "/dev", "/dev/console", "/dev/pts", "/dev/shm", "/etc/hostname", "/etc/hosts", "/etc/mtab"),  # noqa: S108
+    *("/etc/resolv.conf", "/proc", "/sys"),
+}
+_OF_ITS_PLACE = ("MacAddress", "NetworkDisabled")
+_TAR = {"Content-Type": "application/x-tar"}
+
+
+async def commit(
+    gate: Gate, container: dict[str, Any], query: Sequence[tuple[str, str]], anchor: str, most: int
+) -> Answer:
+    """An image by the name `anchor`, of the files and settings; of all files, as one layer. Raises TooLarge.
+
+    The settings come by a container of these files that nobody else knows, and which the engine commits.
+    """
+    with keeping.anchored(gate) as files:
+        async with _paused(gate, container), gate.upstream.request("GET", _export(container["Id"])) as exported:
+            source = [("fromSrc", "-"), ("repo", files)]
+            pieces = keeping.capped(exported.pieces(), most)
+            async with gate.upstream.request("POST", "/images/create", source, stream=pieces, headers=_TAR) as made:
+                (await made.whole()).done()
+        config = {name: value for name, value in container["Config"].items() if name not in _OF_ITS_PLACE}
+        async with _stand_in(gate, {**config, "Image": files}) as stand_in:
+            answer = await gate.upstream.ask(
+                "POST", "/commit", [*query, ("container", stand_in), ("repo", anchor), ("pause", "0")]
+            )
+        await gate.upstream.ask("DELETE", f"/images/{files}", {"noprune": "1"})
+    return answer
+
+
+async def changes(gate: Gate, container: dict[str, Any]) -> list[dict[str, Any]]:
+    """What it has that its image has not, and the other way round, by path (Docker API, ContainerChanges)."""
+    async with _stand_in(gate, {"Image": container["Image"], "Cmd": ["none"]}) as stand_in:
+        before = await _files(gate, stand_in)
+    return [{"Path": path, "Kind": kind} for path, kind in differences(before, await _files(gate, container["Id"]))]
+
+
+def differences(before: dict[str, tuple[Any, ...]], after: dict[str, tuple[Any, ...]]) -> Iterator[tuple[str, int]]:
+    """The paths in which two trees differ, and the folders of these; of a folder that is gone, itself alone."""
+    found = dict.fromkeys(after.keys() - before.keys(), ADDED)
+    found |= {path: MODIFIED for path in after.keys() & before.keys() if after[path] != before[path]}
+    gone = before.keys() - after.keys()
+    found |= {path: DELETED for path in gone if _folder(path) not in gone}
+    for path in [*found]:
+        while (path := _folder(path)) and path not in found:
+            found[path] = MODIFIED
+    yield from sorted(found.items())
+
+
+def _folder(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _export(container: str) -> str:
+    return f"/containers/{container}/export"
+
+
+@asynccontextmanager
+async def _paused(gate: Gate, container: dict[str, Any]) -> AsyncIterator[None]:
+    """A container that runs stands still in the block, for its files to be of one moment."""
+    path = f"/containers/{container['Id']}"
+    paused = container["State"]["Running"] and (await gate.upstream.ask("POST", f"{path}/pause")).ok
+    try:
+        yield
+    finally:
+        if paused:
+            await gate.upstream.ask("POST", f"{path}/unpause")
+
+
+@asynccontextmanager
+async def _stand_in(gate: Gate, config: dict[str, Any]) -> AsyncIterator[str]:
+    """The id of a container that never runs, and that the build does not know."""
+    with gate.intending(secrets.token_hex(16), "container") as intent:
+        labels = {**(config.get("Labels") or {}), LABEL: gate.build, LABEL_INTENT: intent}
+        body = {**config, "Labels": labels, "HostConfig": {"NetworkMode": "none"}}
+        made = (await gate.upstream.ask("POST", "/containers/create", body=body)).done().json()["Id"]
+        try:
+            yield made
+        finally:
+            if not (await gate.upstream.ask("DELETE", f"/containers/{made}", {"force": "1", "v": "1"})).ok:
+                gate.journal.add("container", made)  # to be tried again at the end
+
+
+async def _files(gate: Gate, container: str) -> dict[str, tuple[Any, ...]]:
+    """What can be told of each of its files, by path."""
+    with TemporaryFile(dir=gate.journal.folder) as file:
+        async with gate.upstream.request("GET", _export(container)) as exported:
+            async for piece in keeping.capped(exported.pieces(), gate.policy.limits.image_bytes):
+                await in_thread(file.write, piece)
+        return await in_thread(_read, file)
+
+
+def _read(file: IO[bytes]) -> dict[str, tuple[Any, ...]]:
+    file.seek(0)
+    members = ((f"/{member.name.strip('/')}", member) for member in tar.members(file.read))
+    return {path: _told(each) for path, each in members if path not in _MADE_BY_ENGINE}
+
+
+def _told(member: tar.Member) -> tuple[Any, ...]:
+    """A folder's time is that of what is in it, which is told itself."""
+    if member.kind is tar.Kind.FOLDER:
+        return member.kind, member.mode
+    return member.kind, member.mode, member.mtime, member.size, member.target

@@ -1,0 +1,169 @@
+"""What the engine does with a container's files by their paths on the host, while somebody changes them."""
+
+import gzip
+import io
+import json
+import lzma
+import tarfile
+
+import pytest
+
+from tests.e2e.gate_process import cli
+from tests.e2e.harness import BUSYBOX, until
+from tests.e2e.test_builds import tar_of
+
+pytestmark = pytest.mark.engine
+PIPED = "rm /etc/passwd; mkfifo /etc/passwd; echo ready; sleep 900"
+CHANGES = "mkdir -p /new/deep; echo x >/new/deep/file; rm /bin/true; echo x >>/etc/group; mkdir /gone; rmdir /gone"
+
+
+def files_of(gate, image):
+    """The names and contents of all files of an image, as it is saved."""
+    found = {}
+    with tarfile.open(fileobj=io.BytesIO(cli(gate, "save", image).stdout)) as archive:
+        for entry in json.load(archive.extractfile("manifest.json")):
+            for layer in entry["Layers"]:
+                with tarfile.open(fileobj=archive.extractfile(layer)) as files:
+                    found |= {each.name: files.extractfile(each).read() for each in files if each.isreg()}
+    return found
+
+
+def test_a_volume_is_filled_from_the_image_if_no_container_has_had_it_alone(gate):
+    filled = cli(gate, "run", "--rm", "-v", "new:/etc", BUSYBOX, "ls", "/etc").stdout
+    assert b"passwd" in filled
+    cli(gate, "run", "--rm", "-v", "had:/had", BUSYBOX, "true")
+    assert (
+        cli(gate, "run", "--rm", "-v", "had:/etc:nocopy", BUSYBOX, "ls", "/etc").stdout
+        == b"hostname\nhosts\nresolv.conf\n"
+    )
+    assert b"passwd" not in cli(gate, "run", "--rm", "-v", "had:/etc", BUSYBOX, "ls", "/etc").stdout
+    cli(gate, "volume", "rm", "new", "had")
+    cli(gate, "volume", "create", "had")
+    assert b"passwd" in cli(gate, "run", "--rm", "-v", "had:/etc", BUSYBOX, "ls", "/etc").stdout
+    cli(gate, "volume", "rm", "had")
+
+
+def test_a_commit_has_nothing_of_the_host_whoever_changes_folders_meanwhile(gate, tmp_path):
+    (tmp_path / "zsecret").write_text("SECRET OF THE HOST")
+    fill = "mkdir /d; head -c 30000000 /dev/urandom >/d/aaa; echo own >/d/zsecret; echo ready; sleep 900"
+    cli(gate, "run", "-d", "--name", "swapped", BUSYBOX, "sh", "-c", fill)
+    until(lambda: cli(gate, "logs", "swapped").stdout == b"ready\n", 20, "its files")
+    swap = f"cd /proc/1/root; while :; do mv d d2; ln -s {tmp_path} d; rm d; mv d2 d; done"
+    cli(gate, "run", "-d", "--name", "swaps", "--pid", "container:swapped", BUSYBOX, "sh", "-c", swap)
+    for _ in range(3):
+        gate.ask("POST", "/commit?container=swapped&repo=swapped&pause=0")
+        assert b"SECRET OF THE HOST" not in files_of(gate, "swapped").values()
+        cli(gate, "rmi", "swapped")
+    assert {each["Path"] for each in gate.ask("GET", "/containers/swapped/changes")[1]} <= {
+        *("/d", "/d2", "/d/aaa", "/d/zsecret", "/d2/aaa", "/d2/zsecret")
+    }
+
+
+def test_a_commit_is_the_engines_own_but_for_its_layers(gate):
+    words = ["-e", 'OWN=a "b" $c', "-w", "/work dir", "-v", "/anonymous", "--label", "own=1", "-u", "7"]
+    cli(gate, "run", "--name", "made", *words, BUSYBOX, "true")
+    theirs = gate.own()[0]["Id"]
+    how = ["-m", "note", "-a", "me", "-c", "ENV MORE=1", "-c", 'CMD ["sh", "-c", "id -u; pwd; echo $OWN $MORE"]']
+    cli(gate, "commit", *how, "made", "made:1")
+    expected = gate.engine.api.commit(theirs, "expected-of-commit", "1", message="note", author="me", changes=how[5::2])
+    try:
+        raw = gate.engine.api.inspect_image(expected["Id"])
+        made = gate.ask("GET", "/images/made:1/json")[1]
+        unlike = {"Hostname", "Labels", "Image"}
+        assert {name: value for name, value in made["Config"].items() if name not in unlike} == {
+            name: value for name, value in raw["Config"].items() if name not in unlike
+        }
+        assert made["Config"]["Labels"]["own"] == "1"
+        assert (made["Author"], made["Comment"]) == ("me", "note")
+    finally:
+        gate.engine.api.remove_image("expected-of-commit:1")
+    assert cli(gate, "run", "--rm", "made:1").stdout == b'7\n/work dir\na "b" $c 1\n'
+    cli(gate, "rm", "-v", "made")
+    cli(gate, "rmi", "made:1")
+
+
+def test_a_diff_is_the_engines_own(gate):
+    cli(gate, "run", "--name", "differs", "-v", "/mounted", BUSYBOX, "sh", "-c", CHANGES)
+    expected = gate.engine.api.diff(gate.own()[0]["Id"])
+    by_path = {each["Path"]: each["Kind"] for each in expected}
+    assert {each["Path"]: each["Kind"] for each in gate.ask("GET", "/containers/differs/changes")[1]} == by_path
+    assert by_path["/new/deep/file"] == 1
+    assert by_path["/bin/true"] == 2
+    assert cli(gate, "create", "--name", "same", BUSYBOX).stdout
+    assert gate.ask("GET", "/containers/same/changes") == (200, None)
+
+
+def test_no_size_is_told_for_which_the_engine_looks_into_folders(gate):
+    cli(gate, "run", "-d", "--name", "sized", "-v", "sized:/d", BUSYBOX, "sleep", "900")
+    assert "SizeRw" not in gate.ask("GET", "/containers/sized/json?size=1")[1]
+    assert all("SizeRw" not in each for each in gate.ask("GET", "/containers/json?size=1")[1])
+    assert [each["UsageData"] for each in gate.ask("GET", "/system/df")[1]["Volumes"]] == [{"Size": -1, "RefCount": 1}]
+    cli(gate, "rm", "-f", "sized")
+    cli(gate, "volume", "rm", "sized")
+
+
+def pipe_at(path, link=None):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        pipe = tarfile.TarInfo(path)
+        pipe.type = tarfile.FIFOTYPE
+        archive.addfile(pipe)
+        if link is not None:
+            member = tarfile.TarInfo(link)
+            member.type, member.linkname = tarfile.SYMTYPE, f"/{path}"
+            archive.addfile(member)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("archive", "file"),
+    [
+        (pipe_at("etc/passwd"), b"/etc/passwd"),
+        (pipe_at("etc/group"), b"/etc/group"),
+        (pipe_at("pipe", "etc/passwd"), b"/etc/passwd"),
+    ],
+    ids=["passwd", "group", "link"],
+)
+def test_what_the_engine_would_wait_for_to_no_end_is_not_started(gate, archive, file):
+    cli(gate, "import", "-", "piped", stdin=archive)
+    cli(gate, "create", "--name", "piped", "piped", "/x")
+    refused = cli(gate, "start", "piped", check=False)
+    assert file in refused.stderr
+    assert b"is no file" in refused.stderr
+    cli(gate, "rm", "piped")
+    cli(gate, "rmi", "piped")
+
+
+def test_nor_is_it_again_nor_a_command_of_another_user(gate):
+    cli(gate, "run", "-d", "--name", "piped", BUSYBOX, "sh", "-c", PIPED)
+    until(lambda: cli(gate, "logs", "piped").stdout == b"ready\n", 20, "the pipe")
+    assert b"is no file" in cli(gate, "exec", "-u", "nobody", "piped", "true", check=False).stderr
+    assert b"is no file" in cli(gate, "exec", "-d", "-u", "nobody", "piped", "true", check=False).stderr
+    assert b"is no file" in cli(gate, "restart", "-t", "0", "piped", check=False).stderr
+    cli(gate, "create", "--name", "put", BUSYBOX)
+    status, _ = gate.ask("PUT", "/containers/put/archive?path=/etc", tar_of({"more": b""}))
+    assert status == 200
+    assert cli(gate, "start", "put").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "packed", [b"\x28\xb5\x2f\xfd" + bytes(20), b"\x50\x2a\x4d\x18" + bytes(20), b"BZh9" + bytes(20)]
+)
+@pytest.mark.parametrize("to", ["/containers/unpacked/archive?path=/", "/images/create?fromSrc=-"])
+def test_the_engine_unpacks_nothing_with_as_much_memory_as_is_asked_for(gate, packed, to):
+    gate.create("unpacked")
+    method = "PUT" if "archive" in to else "POST"
+    assert gate.ask(method, to, packed) == (
+        400,
+        {"message": "the archive is packed by zstd, bzip2 or xz; send it as it is, or by gzip"},
+    )
+    assert gate.ask(method, to, lzma.compress(tar_of({"x": b"1"})))[0] == 400
+
+
+def test_an_archive_packed_by_gzip_is_taken_in_one_or_several_members(gate):
+    gate.create("unpacked")
+    data = tar_of({"x": b"1" * 5000})
+    packed = gzip.compress(data[:1000]) + gzip.compress(data[1000:])
+    assert gate.ask("PUT", "/containers/unpacked/archive?path=/", packed)[0] == 200
+    assert b"1" * 5000 in cli(gate, "cp", "unpacked:/x", "-").stdout
+    assert gate.ask("PUT", "/containers/unpacked/archive?path=/", packed[:-20])[0] == 400
