@@ -112,11 +112,18 @@ async def created(gate: Gate, exchange: Exchange) -> None:
         answer = await gate.upstream.ask("POST", "/containers/create", named, whole)
         if answer.ok:
             await _keep(gate, answer.json()["Id"], name)
-            if not gate.journal.has("image", image["Id"]):
-                gate.untouched.add(answer.json()["Id"])
+            _note_users(gate, answer.json()["Id"], image, body.User)
     if answer.status == 409:
         raise _taken(gate, name)
     await pass_on(exchange, answer)
+
+
+def _note_users(gate: Gate, container: str, image: dict[str, Any], user: str) -> None:
+    """What `user_files` need not look at."""
+    if not gate.journal.has("image", image["Id"]):
+        gate.untouched.add(container)
+    if not user and not (image.get("Config") or {}).get("User"):
+        gate.userless.add(container)
 
 
 def _taken(gate: Gate, name: str) -> Conflict:
@@ -236,6 +243,8 @@ async def removed(gate: Gate, exchange: Exchange, name: str) -> None:
     answer = await gate.upstream.ask("DELETE", f"/containers/{container}", {**query, "v": query.get("v", "0")})
     if answer.ok or answer.status == 404:
         gate.journal.remove("container", container)
+        gate.untouched.discard(container)
+        gate.userless.discard(container)
     await pass_on(exchange, answer)
 
 

@@ -29,12 +29,13 @@ async def created(gate: Gate, exchange: Exchange, name: str) -> None:
         raise Refused(
             "limits.execs", f"the build has run {gate.asked_execs} commands in containers, and may run no more"
         )
-    if body.get("User"):
+    is_looked_up = bool(body.get("User")) or container not in gate.userless
+    if is_looked_up:
         await see_readable(gate, container)  # here as well, since clients tell nobody why a start was refused
     gate.asked_execs += 1  # before the engine answers: others ask meanwhile
     answer = await gate.upstream.ask("POST", f"/containers/{container}/exec", body=body)
     if answer.ok:
-        gate.execs[answer.json()["Id"]] = container if body.get("User") else ""
+        gate.execs[answer.json()["Id"]] = container if is_looked_up else ""
     await pass_on(exchange, answer)
 
 

@@ -66,6 +66,7 @@ class Gate:
     admit: Callable[[Gate], Awaitable[None]] | None = None
     builder: Builder | None = None  # without one, nothing is built
     execs: dict[str, str] = field(default_factory=dict)  # ids, and the container if it is asked for its users
+    userless: set[str] = field(default_factory=set)  # containers that are known to run as no user of a name
     new_volumes: set[str] = field(default_factory=set)  # those made here that no container has had
     untouched: set[str] = field(default_factory=set)  # containers whose files are a shared image's, and never ran
     asked_execs: int = 0

@@ -41,6 +41,7 @@ def container(found: dict[str, Any], shown_as: ShownAs) -> dict[str, Any]:
             **host,
             "NetworkMode": _network_name(host["NetworkMode"], shown_as),
             "PortBindings": _bindings(host.get("PortBindings"), shown_as),
+            **({"Mounts": [_asked(each, shown_as) for each in host["Mounts"]]} if host.get("Mounts") else {}),
         },
         "NetworkSettings": {
             **settings,
@@ -127,8 +128,19 @@ def _mount(found: dict[str, Any], asked: Any, shown_as: ShownAs) -> dict[str, An
     """A part of the workspace is the bind that the build asked for."""
     if found["Type"] != "volume" or found.get("Name") != shown_as.volume:
         return found
-    options = next((each.get("VolumeOptions") or {} for each in asked if each["Target"] == found["Destination"]), {})
-    inside = str(options.get("Subpath", "")).removeprefix(shown_as.subpath).strip("/")
-    source = f"{shown_as.path}/{inside}" if inside else shown_as.path
+    options = next((each.get("VolumeOptions") for each in asked if each["Target"] == found["Destination"]), None)
     kept = {name: value for name, value in found.items() if name not in {"Name", "Driver"}}
-    return {**kept, "Type": "bind", "Source": source, "Propagation": "rprivate"}
+    return {**kept, "Type": "bind", "Source": _in_workspace(options, shown_as), "Propagation": "rprivate"}
+
+
+def _asked(mount: dict[str, Any], shown_as: ShownAs) -> dict[str, Any]:
+    """The same of what was asked for."""
+    if mount["Type"] != "volume" or mount.get("Source") != shown_as.volume:
+        return mount
+    kept = {name: value for name, value in mount.items() if name != "VolumeOptions"}
+    return {**kept, "Type": "bind", "Source": _in_workspace(mount.get("VolumeOptions"), shown_as)}
+
+
+def _in_workspace(options: dict[str, Any] | None, shown_as: ShownAs) -> str:
+    inside = str((options or {}).get("Subpath", "")).removeprefix(shown_as.subpath).strip("/")
+    return f"{shown_as.path}/{inside}" if inside else shown_as.path

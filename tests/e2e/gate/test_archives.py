@@ -196,5 +196,6 @@ def greedy(data):
 def test_an_archive_does_not_say_how_much_memory_it_takes(gate):
     whole = archive([WHOLE], ("c.json", CONFIG), ("l.tar", LAYER))
     assert load(gate, lzma.compress(whole) + lzma.compress(b""))[0] == 200
+    assert load(gate, lzma.compress(whole) + lzma.compress(b"") * 100)[0] == 400, "each is looked at anew"
     status, answer = load(gate, greedy(whole))
     assert (status, "limit" in answer["message"]) == (400, True)

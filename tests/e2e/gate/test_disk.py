@@ -5,6 +5,7 @@ import pytest
 from tests.e2e.gate.test_builder import BUILDER, DIND, build, builders, removed
 from tests.e2e.gate_process import POLICY, cli
 from tests.e2e.harness import BUSYBOX, until
+from tests.e2e.test_builds import tar_of
 
 pytestmark = pytest.mark.engine
 FILL = "head -c 40000000 /dev/zero >{}/file; sleep 900"
@@ -25,6 +26,8 @@ def test_containers_of_a_build_with_too_much_end_until_it_has_less(small, where)
         refused = cli(small, *words, check=False)
         assert refused.returncode != 0
         assert b"(limits.disk)" in refused.stderr, words
+    assert small.ask("PUT", "/containers/idle/archive?path=/", tar_of({"more": b"x"}))[0] == 403
+    assert small.ask("POST", "/commit?container=idle")[0] == 403
     cli(small, "rm", "full")
     cli(small, "volume", "rm", "data")
     until(lambda: cli(small, "start", "idle", check=False).returncode == 0, 60, "room")
