@@ -3,7 +3,7 @@
 import asyncio
 import os
 import subprocess
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import docker
@@ -75,10 +75,19 @@ def test_while_the_engine_is_away_builds_wait_and_readyz_says_so(service_with, e
     service.assert_nothing_left()
 
 
+@contextmanager
+def journal_at(file):
+    journal = Journal(file)
+    try:
+        yield journal
+    finally:
+        journal.delete()
+
+
 def test_a_container_that_the_engine_has_locked_keeps_nothing_else_of_a_build(engine, tmp_path, monkeypatch):
-    upstream, journal = Upstream.at(engine.host), Journal(tmp_path / "journal")
+    upstream = Upstream.at(engine.host)
     pipe = ["sh", "-c", "rm /etc/passwd; mkfifo /etc/passwd; exit 1"]
-    with closing(docker.DockerClient(base_url=engine.host)) as client:
+    with closing(docker.DockerClient(base_url=engine.host)) as client, journal_at(tmp_path / "journal") as journal:
         policy = {"Name": "on-failure", "MaximumRetryCount": 1}
         locked = client.containers.run(BUSYBOX, pipe, detach=True, restart_policy=policy).id
         other = client.containers.run(BUSYBOX, ["sleep", "900"], detach=True).id
