@@ -88,6 +88,7 @@ class Exchange:
         self._connection = connection
         self.request = Request(method="", path="", query={}, headers={})
         self.answered = False
+        self._sent, self._is_unread = 0, False  # pieces of answers, and whether the last one waits to be read
 
     async def begin(self) -> bool:
         """Read the next request's head; False if there is none any more."""
@@ -178,27 +179,28 @@ class Exchange:
             await self._send(h11.Data(data=data))
         await self._send(h11.EndOfMessage())
 
-    async def stream(
-        self, status: int, pieces: AsyncIterator[bytes], headers: Mapping[str, str], patience: float | None = None
-    ) -> None:
-        """Answer with the pieces as they come. If they break off, so does the answer.
-
-        So it does if one of them, as far as that does not fit into buffers, is not read in `patience` seconds.
-        """
+    async def stream(self, status: int, pieces: AsyncIterator[bytes], headers: Mapping[str, str]) -> None:
+        """Answer with the pieces as they come. If they break off, so does the answer."""
         await self._send(self._response(status, {**headers, "Transfer-Encoding": "chunked"}))
         async for piece in pieces:
-            async with asyncio.timeout(patience):
-                await self._send(h11.Data(data=piece))
+            await self._send(h11.Data(data=piece))
         await self._send(h11.EndOfMessage())
 
     async def relay(
         self, status: int, pieces: AsyncIterator[bytes], headers: Mapping[str, str], patience: float | None = None
     ) -> None:
-        """The same for an answer that may take for ever: it ends as well when nobody is there to read it."""
-        streaming = asyncio.ensure_future(self.stream(status, pieces, headers, patience))
+        """The same for an answer that may take for ever: it ends as well when nobody is there to read it.
+
+        So it does when what fits into no buffer is not read for `patience` seconds, or up to twice as many.
+        """
+        streaming = asyncio.ensure_future(self.stream(status, pieces, headers))
         gone = asyncio.ensure_future(self.reader.ended.wait())
         try:
-            await asyncio.wait({streaming, gone}, return_when=asyncio.FIRST_COMPLETED)
+            seen = -1
+            while not (await asyncio.wait({streaming, gone}, timeout=patience, return_when=asyncio.FIRST_COMPLETED))[0]:
+                if self._is_unread and seen == self._sent:
+                    break
+                seen = self._sent
             if not streaming.done():
                 raise ConnectionAbortedError
             streaming.result()
@@ -263,7 +265,9 @@ class Exchange:
         if parts := self._connection.send_with_data_passthrough(event):
             see_open(self.writer)
             self.writer.writelines(parts)  # joined, they would be copied once more
+            self._sent, self._is_unread = self._sent + 1, True
             await self.writer.drain()
+            self._is_unread = False
 
 
 def _target(target: str) -> tuple[str, dict[str, str]]:

@@ -1,0 +1,58 @@
+"""An answer that nobody reads does not keep what it is made of for ever."""
+
+import asyncio
+
+import h11
+import pytest
+
+from agent.gate.exchange import Exchange, Reader
+from agent.unix_socket import Connections, listen
+
+REQUEST = b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+async def endless():
+    while True:
+        yield bytes(100_000)
+
+
+async def slow():
+    for _ in range(3):
+        await asyncio.sleep(0.5)  # the engine takes its time; that is nobody's fault
+        yield b"piece"
+
+
+async def relayed(path, pieces, patience, read):
+    """How the relay of the pieces ends, to a client that reads them or does not."""
+    ended = asyncio.get_running_loop().create_future()
+
+    async def serve(reader, writer):
+        exchange = Exchange(reader, writer, h11.Connection(h11.SERVER))
+        await exchange.begin()
+        try:
+            await exchange.relay(200, pieces, {}, patience)
+            ended.set_result(None)
+        except OSError as error:
+            ended.set_result(type(error))
+        finally:
+            await exchange.close()
+
+    connections = Connections(serve, Reader)
+    await connections.open(listen(path, 0o600))
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(REQUEST)
+    try:
+        async with asyncio.timeout(10):
+            if read:
+                await reader.read()
+            return await ended
+    finally:
+        writer.transport.abort()
+        await connections.hang_up()
+
+
+@pytest.mark.parametrize(
+    ("pieces", "read", "end"), [(endless, False, ConnectionAbortedError), (slow, True, None)], ids=["unread", "slow"]
+)
+def test_an_answer_ends_if_it_is_not_read_and_not_if_it_comes_slowly(tmp_path, pieces, read, end):
+    assert asyncio.run(relayed(tmp_path / "s", pieces(), 0.2, read)) is end
