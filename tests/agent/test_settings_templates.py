@@ -72,7 +72,7 @@ pull = "always"
 min_idle = 1
 cap = 2
 env = { A = "1", B = "1" }
-caches = { maven = "/root/.m2", npm = "/root/.npm" }
+caches = { maven = "/home/build/.m2", npm = "/home/build/.npm" }
 """
 
 
@@ -92,7 +92,7 @@ def test_what_a_child_gives_wins_and_tables_are_merged(load):
     child, grandchild = templates["child"], templates["grandchild"]
     assert (child.image, child.pull, child.labels, child.cpus) == ("alpine", "missing", (), 1.5)
     assert child.env == {"A": "1", "B": "2", "C": "2"}
-    assert child.caches == {"maven": "/root/.m2", "npm": "/n"}
+    assert child.caches == {"maven": "/home/build/.m2", "npm": "/n"}
     assert grandchild == dataclasses.replace(child, name="grandchild", labels=("grandchild",), cpus=9)
     assert templates["base"].env == {"A": "1", "B": "1"}
 
@@ -244,7 +244,7 @@ def test_a_cache_must_not_be_where_others_are(refused, path):
     assert told == f"sibling.toml:3: templates.a.caches.m = {path!r} is not allowed; {CACHES}"
 
 
-@pytest.mark.parametrize("path", ["/m", "/opt/sibling-cache", "/tmpfs", "/opt", "/root/.m2/repository"])
+@pytest.mark.parametrize("path", ["/m", "/opt/sibling-cache", "/tmpfs", "/opt", "/home/build/.m2/repository"])
 def test_a_cache_may_be_anywhere_else(load, path):
     assert load(f"[templates.a]\nimage = 'x'\ncaches.m = '{path}'").resolved_templates()["a"].caches == {"m": path}
 
