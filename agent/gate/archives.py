@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING, Any
 from agent.errors import InvalidRequest, TooLarge
 from agent.files import tar
 from agent.gate import strict_json
-from agent.gate.packed import BZIP2, GZIP, XZ, ZSTD
+from agent.gate.packed import BZIP2, GZIP, NOT_GZIP, XZ
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,7 +34,6 @@ _MOST_CONFIG = 128 * 1024  # bytes: the engine tells it in every list of images,
 _CHUNK = 1024 * 1024
 _XZ_MEMORY = 128 * 1024**2  # bytes; with `xz -9` it takes 65 MiB
 _MOST_STREAMS = 100  # of xz, in one archive
-_NOT_OF_LAYERS = (*ZSTD, BZIP2, XZ)
 
 
 def _with(opener: Callable[..., Any]) -> Callable[[IO[bytes]], Iterator[bytes]]:
@@ -228,7 +227,7 @@ class Archive:
         raise InvalidRequest(f"the archive lacks {name!r}, which {_MANIFEST} names")
 
     def _copy(self, part: _Part, name: str, out: IO[bytes]) -> _Written:
-        if any(_begins(self._file, part.at, magic) for magic in _NOT_OF_LAYERS):
+        if any(_begins(self._file, part.at, magic) for magic in NOT_GZIP):
             raise InvalidRequest("a layer is packed by other than gzip, and its size cannot be told")
         sizer = zlib.decompressobj(wbits=31) if _begins(self._file, part.at, GZIP) else None
         digest = hashlib.sha256()

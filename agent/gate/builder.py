@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from agent import references
 from agent.errors import EngineError, InvalidRequest
 from agent.gate import keeping
-from agent.gate.own import new_tag
+from agent.gate.own import full_name, new_tag
 from agent.gate.policy import Refused
 
 if TYPE_CHECKING:
@@ -131,17 +131,9 @@ class Builder:
 
 def _tags(images: list[dict[str, Any]]) -> dict[str, str]:
     """The full names there are, and ids."""
-    named = [(each["Id"], name) for each in images for name in each["RepoTags"] or () if _is_name(name)]
-    return {str(references.parse(name)): image for image, name in named}
-
-
-def _is_name(name: str) -> bool:
-    """Not `<none>:<none>`; nor one that nobody can call it by, which BuildKit gives as well."""
-    try:
-        references.parse(name)
-    except InvalidRequest:
-        return False
-    return True
+    named = [(full_name(name), each["Id"]) for each in images for name in each["RepoTags"] or ()]
+    # Without `<none>:<none>`, and those that nobody can call an image by: BuildKit gives them as well.
+    return {name: image for name, image in named if name is not None}
 
 
 async def _without_registry(gate: Gate) -> set[str]:

@@ -113,13 +113,9 @@ async def _imported(gate: Gate, exchange: Exchange, query: dict[str, str]) -> No
         raise Refused("import", "an image is imported from the request's body alone; give - as its source")
     tag = _tag_of(query["repo"], query) if query.get("repo") else None
     kept = [pair for pair in several(query) if pair[0] in {"message", "changes"}]
-    kind = {"Content-Type": "application/x-tar"}
     async with keeping.room(gate) as left:
         with keeping.anchored(gate) as anchor:
-            whole = [("fromSrc", "-"), ("repo", anchor), *kept]
-            body = keeping.capped(packed.plain(exchange.body()), left)
-            async with gate.upstream.request("POST", "/images/create", whole, stream=body, headers=kind) as reply:
-                answer = await reply.whole()
+            answer = await keeping.bring_in(gate, anchor, packed.plain(exchange.body()), left, *kept)
             image = await gate.upstream.ask("GET", f"/images/{anchor}/json")
             if image.ok:
                 await _made(gate, image.json()["Id"], anchor, tag)

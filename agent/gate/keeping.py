@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from agent.gate.gate import Gate
+    from agent.gate.upstream import Answer
 
 
 @contextmanager
@@ -99,6 +100,15 @@ def _counted(gate: Gate) -> Iterator[Callable[[int], None]]:
         yield count
     finally:
         gate.scratch -= own
+
+
+async def bring_in(gate: Gate, image: str, files: AsyncIterator[bytes], most: int, *query: tuple[str, str]) -> Answer:
+    """Make an image of one layer by that name, of a tar of up to `most` bytes. Raises TooLarge."""
+    whole = [("fromSrc", "-"), ("repo", image), *query]
+    kind = {"Content-Type": "application/x-tar"}
+    stream = capped(files, most)
+    async with gate.upstream.request("POST", "/images/create", whole, stream=stream, headers=kind) as reply:
+        return await reply.whole()
 
 
 async def load(gate: Gate, archive: archives.Archive) -> list[str]:

@@ -138,11 +138,8 @@ class Own:
 
     def tag_of(self, name: str) -> str | None:
         """The full reference of an own tag that the name is; None if it is no such."""
-        try:
-            full = str(references.parse(name))
-        except InvalidRequest:
-            return None
-        return full if self._journal.has("tag", full) else None
+        full = full_name(name)
+        return full if full is not None and self._journal.has("tag", full) else None
 
     def _asked(self, name: str) -> str:
         """What to ask the engine for: an id, an own tag's image, or the full reference. Raises NotFound."""
@@ -153,6 +150,14 @@ class Own:
         except InvalidRequest as error:
             raise NotFound(f"No such image: {name}") from error
         return self._journal.all("tag").get(full, full)
+
+
+def full_name(name: str) -> str | None:
+    """The full reference; None if no image can be called by that."""
+    try:
+        return str(references.parse(name))
+    except InvalidRequest:
+        return None
 
 
 def push_mark(tag: str) -> str:

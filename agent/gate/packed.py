@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 GZIP = b"\x1f\x8b"
 # A frame of zstd, and frames that are skipped (RFC 8878, 3.1).
-ZSTD = (b"\x28\xb5\x2f\xfd", *(bytes([first]) + b"\x2a\x4d\x18" for first in range(0x50, 0x60)))
+_ZSTD = (b"\x28\xb5\x2f\xfd", *(bytes([first]) + b"\x2a\x4d\x18" for first in range(0x50, 0x60)))
 BZIP2, XZ = b"BZh", b"\xfd7zXZ"
-_REFUSED = (*ZSTD, BZIP2, XZ)
-_LONGEST = max(map(len, _REFUSED))
+NOT_GZIP = (*_ZSTD, BZIP2, XZ)
+_LONGEST = max(map(len, NOT_GZIP))
 _GZIP_FORMAT = 31  # zlib's number for it, with the largest window
 
 
@@ -32,7 +32,7 @@ async def plain(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         first += piece
         if len(first) >= _LONGEST:
             break
-    if first.startswith(_REFUSED):
+    if first.startswith(NOT_GZIP):
         raise InvalidRequest("the archive is packed by zstd, bzip2 or xz; send it as it is, or by gzip")
     rest = _joined(first, pieces)
     async for piece in _unpacked(rest) if first.startswith(GZIP) else rest:

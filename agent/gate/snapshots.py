@@ -28,11 +28,10 @@ if TYPE_CHECKING:
 MODIFIED, ADDED, DELETED = range(3)  # Docker API, ContainerChanges
 # In each container, for others to be mounted there (moby/moby, daemon/initlayer).
 _MADE_BY_ENGINE = {
-    *("/.dockerenv", "/dev", "/dev/console", "/dev/pts", "/dev/shm", "/etc/hostname", "/etc/hosts", "/etc/mtab"),  # noqa: S108
+    *("/.dockerenv", "/dev", "/dev/console", "/dev/pts", "/dev/shm", "/etc/hostname", "/etc/hosts", "/etc/mtab"),  # noqa: S108 - in containers
     *("/etc/resolv.conf", "/proc", "/sys"),
 }
 _OF_ITS_PLACE = ("MacAddress", "NetworkDisabled")
-_TAR = {"Content-Type": "application/x-tar"}
 
 
 async def commit(
@@ -44,10 +43,7 @@ async def commit(
     """
     with keeping.anchored(gate) as files:
         async with _paused(gate, container), gate.upstream.request("GET", _export(container["Id"])) as exported:
-            source = [("fromSrc", "-"), ("repo", files)]
-            pieces = keeping.capped(exported.pieces(), most)
-            async with gate.upstream.request("POST", "/images/create", source, stream=pieces, headers=_TAR) as made:
-                (await made.whole()).done()
+            (await keeping.bring_in(gate, files, exported.pieces(), most)).done()
         config = {name: value for name, value in container["Config"].items() if name not in _OF_ITS_PLACE}
         async with _stand_in(gate, {**config, "Image": files}) as stand_in:
             answer = await gate.upstream.ask(

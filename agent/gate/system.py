@@ -71,8 +71,7 @@ async def info(gate: Gate, exchange: Exchange) -> None:
     """`/info`: facts of the engine, the limits of a container as the machine, and counts of what is the build's."""
     known = (await gate.upstream.ask("GET", "/info")).done().json()
     limits = gate.policy.limits
-    there = (await gate.upstream.ask("GET", "/containers/json", {"all": "1"})).done().json()
-    states = Counter(each["State"] for each in there if gate.journal.has("container", each["Id"]))
+    states = Counter(each["State"] for each in await _containers(gate))
     await exchange.answer(
         200,
         {
@@ -102,8 +101,7 @@ async def disk_usage(gate: Gate, exchange: Exchange) -> None:
     Without what containers and volumes have, for which the engine would look into them: see `snapshots`.
     """
     only(exchange, "type")
-    everything = (await gate.upstream.ask("GET", "/containers/json", {"all": "1"})).done().json()
-    containers = [each for each in everything if gate.journal.has("container", each["Id"])]
+    containers = await _containers(gate)
     used = Counter(each["ImageID"] for each in containers)
     found = (await gate.upstream.ask("GET", "/images/json", {"shared-size": "1"})).done().json()
     own = [each for each in found if gate.journal.has("image", each["Id"])]
@@ -123,6 +121,12 @@ async def disk_usage(gate: Gate, exchange: Exchange) -> None:
             "BuildCache": [],
         },
     )
+
+
+async def _containers(gate: Gate) -> list[dict[str, Any]]:
+    """The build's own, as the engine lists them, running or not."""
+    found = (await gate.upstream.ask("GET", "/containers/json", {"all": "1"})).done().json()
+    return [each for each in found if gate.journal.has("container", each["Id"])]
 
 
 async def events(gate: Gate, exchange: Exchange) -> None:
