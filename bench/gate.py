@@ -85,7 +85,7 @@ async def _opens(host: str) -> list[float]:
                 upstream=Upstream.at(host),
                 journal=Journal(Path(folder) / f"{number}.journal"),
             )
-            await made.connections.open(await asyncio.to_thread(listen, path, 0o600))
+            await made.open(await asyncio.to_thread(listen, path, 0o600))
             taken.append(time.perf_counter() - begin)
             await made.close()
     return taken

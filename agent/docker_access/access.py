@@ -25,6 +25,7 @@ from agent.threads import in_thread
 from agent.unix_socket import Connections, listen
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Collection
     from pathlib import Path
 
@@ -47,6 +48,8 @@ class _Served(Protocol):
 
     connections: Connections[Any]
 
+    async def open(self, listener: socket.socket) -> None: ...
+    async def hang_up(self) -> None: ...
     async def close(self) -> None: ...
 
 
@@ -78,7 +81,7 @@ class DockerAccess:
             path = tree.child(self.sockets, build.id) / build_sockets.DOCKER_NAME
             owner = os.lstat(self.workspaces.path(build.id))
             listener = await in_thread(listen, path, 0o600, (owner.st_uid, owner.st_gid))
-            await served.connections.open(listener)
+            await served.open(listener)
         except (OSError, ValueError) as error:
             raise AgentError(f"the Docker socket of build {build.id} could not be opened: {error}") from error
 
@@ -91,7 +94,7 @@ class DockerAccess:
         """Serve the build no more; what it made stays for now."""
         self.daemons.ends(build_id)
         if (served := self._open.get(build_id)) is not None:
-            await served.connections.hang_up()
+            await served.hang_up()
 
     async def close(self, build_id: str) -> None:
         """Hang up and remove all that the build made, once its own container is gone. Raises AgentError."""

@@ -12,6 +12,7 @@ from agent.errors import AgentError
 from agent.unix_socket import Connections, tunnel
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Awaitable, Callable
 
     from agent.gate.upstream import Connection
@@ -29,9 +30,15 @@ class Relay:
     def __post_init__(self) -> None:
         self.connections = Connections(self._serve, asyncio.StreamReader)
 
-    async def close(self) -> None:
-        """Hang up; nothing is left of it."""
+    async def open(self, listener: socket.socket) -> None:
+        """Serve there."""
+        await self.connections.open(listener)
+
+    async def hang_up(self) -> None:
+        """Serve nobody any more; nothing is left of it."""
         await self.connections.hang_up()
+
+    close = hang_up
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

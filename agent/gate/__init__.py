@@ -16,6 +16,7 @@ in them, and use images that policy names. Reading order:
     queries       what of a query goes on;  shown: what the build is shown of an answer
     archives      of images, for save and load
     containers, execs, images, networks, volumes, system: the answers
+    restarts      what the engine would do by itself, were it asked to
     gate          the socket and its connections;  removal: of all that was made
     standalone    `sibling gate`
 """

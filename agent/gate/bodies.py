@@ -7,9 +7,9 @@ every field that they know. What is left over, or of another type, is refused by
 from __future__ import annotations
 
 from types import NoneType, UnionType
-from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin
+from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from agent.errors import InvalidRequest
 from agent.gate.policy import Refused
@@ -50,8 +50,14 @@ class PortBinding(Body):
 class RestartPolicyBody(Body):
     """RestartPolicy."""
 
-    Name: str = ""
-    MaximumRetryCount: int = 0
+    Name: Literal["", "no", "always", "on-failure", "unless-stopped"] = ""
+    MaximumRetryCount: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _counts_failures(self) -> RestartPolicyBody:
+        if self.MaximumRetryCount and self.Name != "on-failure":
+            raise ValueError("maximum retry count can only be used with 'on-failure'")
+        return self
 
 
 class LogConfigBody(Body):

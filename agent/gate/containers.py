@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from contextlib import suppress
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from agent.errors import Conflict, InvalidRequest, NotFound
@@ -28,7 +29,8 @@ from agent.gate.exchange import PATIENCE
 from agent.gate.policy import Refused
 from agent.gate.queries import filters, number, of_build, only
 from agent.gate.subnets import gateway
-from agent.gate.user_files import see_readable
+from agent.gate.upstream import Answer
+from agent.gate.user_files import see_it_can_start
 from agent.threads import in_thread
 
 if TYPE_CHECKING:
@@ -38,7 +40,12 @@ if TYPE_CHECKING:
     from agent.gate.gate import Gate
 
 _FREE_PORTS = range(32768, 61000)  # Linux' own range (ip_local_port_range), as Docker's
-_STARTS = {"start", "restart", "unpause"}
+_BEGINS = {"start", "restart"}
+_STARTS = {*_BEGINS, "unpause"}
+_ENDS = {"stop", "kill", "restart"}
+_UP = {"running", "paused", "restarting"}  # what a list has that is not of all
+_STATES = {*_UP, "created", "removing", "exited", "dead"}
+_FALSE = {"", "0", "no", "false", "none"}  # as the engine reads a query (moby/moby, httputils.BoolValue)
 # Options of ps(1) with which what is before the process id is one word each. With some, the engine reads all processes
 # of the host, and keeps those lines that have an id of the container's where the title says that ids are.
 _PS_BEFORE = "user|uid|ppid|pgid|group|gid"
@@ -70,8 +77,17 @@ async def listed(gate: Gate, exchange: Exchange) -> None:
     query = only(exchange, "all", "limit", "filters")  # no size: see `snapshots`
     asked = _asked(gate, filters(query.pop("filters", ""), _KEPT_FILTERS))
     limit = number("limit", query.pop("limit", ""))  # counted here: the engine would count others' too
-    found = (await gate.upstream.ask("GET", "/containers/json", {**query, **of_build(gate.build, asked)})).done().json()
-    own = [shown.listed(each, gate.shown_as) for each in found if gate.journal.has("container", each["Id"])]
+    is_all = limit > 0 or query.get("all", "0") not in _FALSE
+    states = {*asked.get("status", ())} or (set() if is_all else _UP)
+    if gate.restarts.keep_some and states <= _STATES:  # of those that wait the engine knows only that they ended
+        is_all = True
+        asked.pop("status", None)
+    query = {"all": str(int(is_all)), **of_build(gate.build, asked)}
+    found = (await gate.upstream.ask("GET", "/containers/json", query)).done().json()
+    own = [each for each in map(gate.restarts.listed, found) if gate.journal.has("container", each["Id"])]
+    if "status" not in asked and states:
+        own = [each for each in own if each["State"] in states]
+    own = [shown.listed(each, gate.shown_as) for each in own]
     await exchange.answer(200, own[:limit] if limit > 0 else own)
 
 
@@ -113,6 +129,7 @@ async def created(gate: Gate, exchange: Exchange) -> None:
         if answer.ok:
             await _keep(gate, answer.json()["Id"], name)
             _note_users(gate, answer.json()["Id"], image, body.User)
+            gate.restarts.ask(answer.json()["Id"], body.HostConfig.RestartPolicy)
     if answer.status == 409:
         raise _taken(gate, name)
     await pass_on(exchange, answer)
@@ -231,7 +248,8 @@ async def _keep(gate: Gate, container: str, name: str) -> None:
 async def inspected(gate: Gate, exchange: Exchange, name: str) -> None:
     """GET /containers/NAME/json."""
     only(exchange)  # no size: see `snapshots`
-    await exchange.answer(200, shown.container(await gate.own.container(name), gate.shown_as))
+    found = gate.restarts.shown(await gate.own.container(name))
+    await exchange.answer(200, shown.container(found, gate.shown_as))
 
 
 async def removed(gate: Gate, exchange: Exchange, name: str) -> None:
@@ -243,6 +261,7 @@ async def removed(gate: Gate, exchange: Exchange, name: str) -> None:
     answer = await gate.upstream.ask("DELETE", f"/containers/{container}", {**query, "v": query.get("v", "0")})
     if answer.ok or answer.status == 404:
         gate.journal.remove("container", container)
+        await gate.restarts.forget(container)
         gate.untouched.discard(container)
         gate.userless.discard(container)
     await pass_on(exchange, answer)
@@ -257,18 +276,16 @@ def acting(method: str, action: str, *keys: str) -> Any:
         await exchange.nothing()
         if action in _STARTS:
             disk.see_room(gate)
-            await _see_it_can_start(gate, container)
-        await pass_on(exchange, await gate.upstream.ask(method, f"/containers/{container}/{action}", query))
+            await see_it_can_start(gate, container)
+        was_kept = action in _ENDS and await gate.restarts.let_go(container)
+        answer = await gate.upstream.ask(method, f"/containers/{container}/{action}", query)
+        if action in _BEGINS and answer.ok:
+            gate.restarts.keep(container)
+        if was_kept and action == "kill" and answer.status == HTTPStatus.CONFLICT:  # it was to be started again
+            answer = Answer(HTTPStatus.NO_CONTENT, b"")
+        await pass_on(exchange, answer)
 
     return act
-
-
-async def _see_it_can_start(gate: Gate, container: str) -> None:
-    """Raise Refused if it cannot; of files that are a shared image's, nothing is to be seen."""
-    if container in gate.untouched:
-        gate.untouched.remove(container)
-    else:
-        await see_readable(gate, container)
 
 
 async def changes(gate: Gate, exchange: Exchange, name: str) -> None:
@@ -320,10 +337,16 @@ async def attached(gate: Gate, exchange: Exchange, name: str) -> None:
 async def updated(gate: Gate, exchange: Exchange, name: str) -> None:
     """POST /containers/NAME/update."""
     only(exchange)
-    container = gate.own.container_id(name)
     body = await gate.read(exchange, bodies.UpdateBody)
+    policy = body.RestartPolicy if body.RestartPolicy and body.RestartPolicy.Name else None
+    found = await gate.own.container(name)
+    if policy and found["HostConfig"]["AutoRemove"]:
+        raise InvalidRequest("Restart policy cannot be updated because AutoRemove is enabled for the container")
     whole = resources.update(body, gate.policy.limits)
-    await pass_on(exchange, await gate.upstream.ask("POST", f"/containers/{container}/update", body=whole))
+    answer = await gate.upstream.ask("POST", f"/containers/{found['Id']}/update", body=whole)
+    if policy and answer.ok:
+        await gate.restarts.change(found["Id"], policy, is_running=found["State"]["Running"])
+    await pass_on(exchange, answer)
 
 
 async def renamed(gate: Gate, exchange: Exchange, name: str) -> None:
@@ -375,10 +398,12 @@ async def pruned(gate: Gate, exchange: Exchange) -> None:
     await exchange.nothing()
     ended = of_build(gate.build, {"status": ["created", "exited", "dead"]})
     found = (await gate.upstream.ask("GET", "/containers/json", {"all": "1", **ended})).done().json()
-    own = [each for each in found if gate.journal.has("container", each["Id"])]
+    own = [each for each in map(gate.restarts.listed, found) if each["State"] != "restarting"]
+    own = [each for each in own if gate.journal.has("container", each["Id"])]
     removed_ids = []
     for container in [each["Id"] for each in own if pruning.meant(asked, each["Labels"], each["Created"])]:
         if (await gate.upstream.ask("DELETE", f"/containers/{container}")).ok:
             gate.journal.remove("container", container)
+            await gate.restarts.forget(container)
             removed_ids.append(container)
     await exchange.answer(200, {"ContainersDeleted": removed_ids or None, "SpaceReclaimed": 0})

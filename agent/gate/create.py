@@ -177,6 +177,8 @@ def plan(body: ContainerBody, policy: GatePolicy, workspace: Workspace | None) -
     others = [each for entry in endpoints.values() if entry for each in entry.Links]
     named = [each.partition(":")[0] for each in (*host.VolumesFrom, *host.Links, *others)]
     alone = _is_alone(host)
+    if host.AutoRemove and host.RestartPolicy and host.RestartPolicy.Name not in ("", "no"):
+        raise InvalidRequest("can't create 'AutoRemove' container with restart policy")
     if alone and host.Links:
         raise InvalidRequest("HostConfig.Links: a container without a network of its own has no links")
     own = alone or host.NetworkMode in _DEFAULT_NETWORKS

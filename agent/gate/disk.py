@@ -65,11 +65,12 @@ async def judge(gate: Gate, found: Sizes) -> None:
         )
     with suppress(TimeoutError):  # the engine may have one locked; the others end, and this one after the next look
         async with asyncio.timeout(_PATIENCE):
-            await asyncio.gather(*(_end(gate.upstream, each) for each in gate.journal.all("container")))
+            await asyncio.gather(*(_end(gate, each) for each in gate.journal.all("container")))
 
 
-async def _end(upstream: Upstream, container: str) -> None:
-    await upstream.ask("POST", f"/containers/{container}/kill")  # refused for those that do not run
+async def _end(gate: Gate, container: str) -> None:
+    await gate.restarts.let_go(container)
+    await gate.upstream.ask("POST", f"/containers/{container}/kill")  # refused for those that do not run
 
 
 def see_room(gate: Gate) -> None:

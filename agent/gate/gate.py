@@ -18,11 +18,14 @@ from agent.gate.exchange import MAX_HEADER, Exchange, Reader
 from agent.gate.own import LABEL, Own
 from agent.gate.policy import Refused
 from agent.gate.removal import LABEL_INTENT, forget_gone, intention, remove_all
+from agent.gate.restarts import Restarts
 from agent.gate.shown import ShownAs
 from agent.gate.subnets import gateway
+from agent.gate.user_files import see_it_can_start
 from agent.unix_socket import Connections
 
 if TYPE_CHECKING:
+    import socket as sockets
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
     from pathlib import Path
     from typing import Any
@@ -79,6 +82,7 @@ class Gate:
     lookups: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_LOOKUPS))  # of a container's users
 
     def __post_init__(self) -> None:
+        self.restarts = Restarts(self.upstream, self.journal, self._start_again, self.refused)
         self.own = Own(self.upstream, self.journal, self.prefix, lambda: self.policy, self.bring)
         networks = self.journal.all("network").items()
         self._network = next((each for each, name in networks if name == self.network_name), None)
@@ -204,6 +208,21 @@ class Gate:
             raise EngineError(f"there is another volume {name} already; remove it")
         return name
 
+    async def _start_again(self, container: str) -> None:
+        disk.see_room(self)
+        await see_it_can_start(self, container)
+        (await self.upstream.ask("POST", f"/containers/{container}/start")).done()
+
+    async def open(self, listener: sockets.socket) -> None:
+        """Serve there, and go on with what an earlier gate of the build had to do."""
+        await self.connections.open(listener)
+        self.restarts.resume()
+
+    async def hang_up(self) -> None:
+        """Serve nobody any more; what was made stays."""
+        await self.connections.hang_up()
+        await self.restarts.end()
+
     async def clear(self) -> None:
         """Remove all that was made, also through an earlier gate. Raises EngineError; then call it again.
 
@@ -213,7 +232,7 @@ class Gate:
 
     async def close(self) -> None:
         """Hang up, then remove all that was made, and the journal. Raises as `clear`."""
-        await self.connections.hang_up()
+        await self.hang_up()
         await remove_all(self.upstream, self.journal, self.build, settle=True)
         self.journal.delete()
 

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Literal, get_args
 if TYPE_CHECKING:
     from pathlib import Path
 
-Kind = Literal["container", "network", "volume", "image", "tag", "intent", "push", "workspace", "builder"]
+Kind = Literal["container", "network", "volume", "image", "tag", "intent", "push", "workspace", "builder", "restart"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _TOLD_OF: frozenset[Kind] = frozenset({"container", "network", "volume"})  # by events, also after they are gone
 _MOST_LINES = 10_000
@@ -23,7 +23,7 @@ class Journal:
 
     A thing has a name, which is its full id where it has one. Some have a value: a tag the id of its image, an image
     the name by which the engine keeps it, an intent the kind of what is about to be made with it in a label, a push the
-    image that has its name for as long as it takes.
+    image that has its name for as long as it takes, a restart what `restarts` knows of a container.
     """
 
     def __init__(self, file: Path) -> None:

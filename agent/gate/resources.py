@@ -16,7 +16,7 @@ _LEAST_MEMORY = 6 * 1024**2  # the engine takes no less (moby/moby, daemon_unix.
 _MOST_FILES = 1024 * 1024
 _ULIMITS = {"nproc", "core", "memlock", "stack", "fsize", "data", "cpu", "as", "rss", "locks", "sigpending", "msgqueue"}
 _LOG_FILES = 2
-_NEVER_AGAIN = {"Name": "no"}  # the engine would start it without a look at its files: see `user_files`
+_NEVER_AGAIN = {"Name": "no"}  # the engine would start it without a look at its files: see `restarts`
 _FAIR_SHARE = 1024  # what a container that asks for none has (cgroups(7), cpu.shares): less may be asked for
 
 

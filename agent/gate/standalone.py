@@ -75,7 +75,7 @@ async def serve(
         if policy.workspace is not None:
             gate.workspace, gate.folder = await _workspace(gate, policy.workspace)
         try:
-            await gate.connections.open(await in_thread(listen, socket, int(policy.socket_mode, 8)))
+            await gate.open(await in_thread(listen, socket, int(policy.socket_mode, 8)))
         except OSError as error:
             raise InvalidSettings(f"the socket {socket} cannot be made: {error.strerror}") from error
         ready()

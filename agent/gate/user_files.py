@@ -18,6 +18,14 @@ _LINK = 1 << 27
 _OPENS_NEVER = 1 << 26 | 1 << 25 | 1 << 24 | 1 << 21 | 1 << 19  # a device, pipe, socket, character device, other
 
 
+async def see_it_can_start(gate: Gate, container: str) -> None:
+    """Raise Refused if it cannot; of files that are a shared image's, nothing is to be seen."""
+    if container in gate.untouched:
+        gate.untouched.remove(container)
+    else:
+        await see_readable(gate, container)
+
+
 async def see_readable(gate: Gate, container: str) -> None:
     """Raise Refused if it cannot: the engine opens these files without a deadline, and waits for a pipe for ever.
 

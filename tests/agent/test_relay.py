@@ -34,7 +34,7 @@ async def echo(tmp_path):
 
 async def test_the_end_of_one_direction_leaves_the_other_open(tmp_path, echo):
     relay = Relay(connect=lambda: asyncio.open_unix_connection(echo))
-    await relay.connections.open(listen(tmp_path / "relay.sock", 0o600))
+    await relay.open(listen(tmp_path / "relay.sock", 0o600))
     reader, writer = await asyncio.open_unix_connection(tmp_path / "relay.sock")
     assert await reader.readexactly(5) == b"ready"
     for _ in range(50):
@@ -48,10 +48,10 @@ async def test_the_end_of_one_direction_leaves_the_other_open(tmp_path, echo):
 
 async def test_hanging_up_ends_what_is_under_way(tmp_path, echo):
     relay = Relay(connect=lambda: asyncio.open_unix_connection(echo))
-    await relay.connections.open(listen(tmp_path / "relay.sock", 0o600))
+    await relay.open(listen(tmp_path / "relay.sock", 0o600))
     reader, writer = await asyncio.open_unix_connection(tmp_path / "relay.sock")
     assert await reader.readexactly(5) == b"ready"
-    await relay.connections.hang_up()
+    await relay.hang_up()
     assert await reader.read() == b""
     with pytest.raises(OSError):
         await asyncio.open_unix_connection(tmp_path / "relay.sock")
@@ -66,7 +66,7 @@ async def test_a_refusal_is_an_answer_also_for_who_asks_late(tmp_path):
         raise Rejected("grants", "the job x may not")
 
     relay = Relay(connect=refuse)
-    await relay.connections.open(listen(tmp_path / "relay.sock", 0o600))
+    await relay.open(listen(tmp_path / "relay.sock", 0o600))
 
     def ask():
         connection = http.client.HTTPConnection("docker")

@@ -22,7 +22,7 @@ async def main(host: str, folder: Path, count: int) -> None:
         for number in range(count)
     ]
     for number, gate in enumerate(gates):
-        await gate.connections.open(listen(folder / f"{number}.sock", 0o600))
+        await gate.open(listen(folder / f"{number}.sock", 0o600))
     print("open", flush=True)
     await asyncio.to_thread(sys.stdin.read)
     for gate in gates:

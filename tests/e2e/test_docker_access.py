@@ -103,7 +103,8 @@ def test_two_builds_at_once_do_not_see_each_other(service, clients):
 @pytest.mark.parametrize("how", ["kill", "stop"])
 def test_it_goes_on_through_a_restart_of_the_service(service, clients, how):
     script = (
-        f"docker run -d --name box {BUSYBOX} sleep 60 >/dev/null; echo ready; until [ -e go ]; do sleep 0.1; done\n"
+        f"docker run -d --restart always --name box {BUSYBOX} sleep 60 >/dev/null; echo ready\n"
+        "until [ -e go ]; do sleep 0.1; done\n"
         "until docker version >/dev/null 2>&1; do sleep 0.1; done\n"  # the service listens before it is at its builds
         f"docker exec box echo alive; docker run --rm {BUSYBOX} echo another\n"
         "docker network inspect -f '{{.Name}}' bridge"
@@ -111,7 +112,10 @@ def test_it_goes_on_through_a_restart_of_the_service(service, clients, how):
     build = service.post(image=clients, docker="scoped", commands=[script])
     until(lambda: b"ready" in service.text_now(build), what="its container")
     getattr(service, how)()
+    (kept,) = service.docker.containers.list(filters={"label": f"sibling.gate={build}"})
+    kept.kill()  # it is started again by its policy
     service.start()
+    until(lambda: kept.reload() or kept.status == "running", what="its next start")
     (service.data / "workspaces" / build / "go").touch()
     assert service.wait(build)["result"] == "SUCCESS", service.text(build)
     assert service.streams(build)["stdout"] == b"ready\nalive\nanother\nbridge\n"

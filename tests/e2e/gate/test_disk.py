@@ -18,7 +18,7 @@ def small(gate_of):
 
 @pytest.mark.parametrize("where", ["/", "/volume"])
 def test_containers_of_a_build_with_too_much_end_until_it_has_less(small, where):
-    cli(small, "run", "-d", "--name", "idle", BUSYBOX, "sleep", "900")
+    cli(small, "run", "-d", "--name", "idle", "--restart", "always", BUSYBOX, "sleep", "900")
     cli(small, "run", "-d", "--name", "full", "-v", "data:/volume", BUSYBOX, "sh", "-c", FILL.format(where))
     assert {cli(small, "wait", name).stdout for name in ("idle", "full")} == {b"137\n"}
     assert "(limits.disk): the build has 400" in small.log.read_text()
