@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from agent import references
 from agent.errors import Conflict, InvalidRequest, NotFound
-from agent.gate import archives, bodies, keeping, logins, packed, platforms, snapshots, strict_json
+from agent.gate import archives, bodies, keeping, logins, packed, pulls, snapshots, strict_json
 from agent.gate.answers import pass_on
 from agent.gate.exchange import PATIENCE
 from agent.gate.names import lines
@@ -28,11 +28,6 @@ if TYPE_CHECKING:
     from agent.gate.gate import Gate
 
 _DIGEST = re.compile(rb'"Digest":"(sha256:[0-9a-f]{64})"')
-_BUILDKIT = "moby/buildkit"
-# It falls back to a container of its own without a word if the daemon does not build.
-_INSTEAD_OF_BUILDKIT = (
-    "; buildx builds here by its driver `docker`, if the gate has a builder, and that started: see its log"
-)
 _FILTERS = {"reference", "label", "dangling", "until", "before", "since"}
 
 
@@ -84,28 +79,8 @@ async def brought(gate: Gate, exchange: Exchange) -> None:
     query = only(exchange, "fromImage", "fromSrc", "repo", "tag", "platform", "message", "changes")
     if query.get("fromSrc"):
         await _imported(gate, exchange, query)
-        return
-    given, tag = query.get("fromImage", ""), query.get("tag", "")
-    reference = references.parse(f"{given}{'@' if ':' in tag else ':'}{tag}" if tag else given)
-    if reference.domain == references.PRIVATE or not gate.policy.may_pull(reference):
-        hint = _INSTEAD_OF_BUILDKIT if reference.path == _BUILDKIT else ""
-        raise Refused("pull", f"{reference} is not among the images that may be pulled{hint}")
-    await exchange.nothing()
-    whole = {"fromImage": reference.name, "tag": reference.digest or reference.tag or "latest"}
-    if platform := query.get("platform"):
-        await _see_own_platform(gate, platform)
-        whole["platform"] = platform
-    async with gate.upstream.request("POST", "/images/create", whole, headers=logins.one(exchange)) as reply:
-        await exchange.relay(reply.status, reply.pieces(), {"Content-Type": "application/json"})
-    gate.own.used.add(str(reference))
-
-
-async def _see_own_platform(gate: Gate, platform: str) -> None:
-    """A name has one image here: that of another platform would take it from all who use it. Raises Refused."""
-    known = (await gate.upstream.ask("GET", "/version")).done().json()
-    there = f"{known['Os']}/{known['Arch']}"
-    if not platforms.fits(platform, there):
-        raise Refused("pull", f"platform {platform}: the engine runs {there}")
+    else:
+        await pulls.pulled(gate, exchange, query)
 
 
 async def _imported(gate: Gate, exchange: Exchange, query: dict[str, str]) -> None:
@@ -236,7 +211,7 @@ async def pushed(gate: Gate, exchange: Exchange, name: str) -> None:
     there = await gate.upstream.ask("GET", f"/images/{tag}/json")
     if there.ok and there.json()["Id"] != image:
         raise Conflict(
-            f"the engine has another image by the name {familiar(tag)}, which somebody pulled; push under another name"
+            f"the engine has another image by the name {familiar(tag)}, pulled by somebody else; take another name"
         )
     if not there.ok:
         gate.journal.add("push", tag, image)
@@ -264,8 +239,7 @@ async def at_registry(gate: Gate, exchange: Exchange, name: str) -> None:
     """GET /distribution/NAME/json: what a registry has by a name that may be pulled."""
     only(exchange)
     reference = references.parse(name)
-    if reference.domain == references.PRIVATE or not gate.policy.may_pull(reference):
-        raise Refused("pull", f"{reference} is not among the images that may be pulled")
+    pulls.see_allowed(gate, reference)
     path = f"/distribution/{reference}/json"
     async with gate.upstream.request("GET", path, headers=logins.one(exchange, needed=True)) as reply:
         await pass_on(exchange, await reply.whole())

@@ -431,3 +431,27 @@ def test_a_login_is_checked_where_images_may_go_and_a_push_tells_its_digest(gate
     digest = registry.digest("team/app", "1")
     told = cli(gate, "image", "inspect", "--format", "{{index .RepoDigests 0}}", name).stdout.decode().strip()
     assert told == f"{name.rpartition(':')[0]}@{digest}"
+
+
+def test_what_was_pulled_under_a_name_is_pushed_over_as_with_cache_from(gate_of, registry):
+    pattern = f'["{registry.address}/team/**"]'
+    first, second = (gate_of(f"over-{each}", f"push = {pattern}\npull = {pattern}\n{POLICY}").start() for each in "12")
+    name = registry.reference("team/over", "1")
+    cli(first, "tag", BUSYBOX, name)
+    cli(first, "push", name)
+    digest = registry.digest("team/over", "1")
+    said = cli(second, "pull", name).stdout.decode().splitlines()
+    assert said[0] == "1: Pulling from team/over"
+    assert said[-2:] == [f"Status: Downloaded newer image for {name}", name]
+    assert f"Digest: {digest}" in said
+    assert cli(second, "run", "--rm", name, "echo", "pulled").stdout == b"pulled\n"
+    cli(second, "run", "--name", "box", name, "touch", "/new")
+    cli(second, "commit", "box", name)
+    cli(second, "push", name)
+    assert registry.digest("team/over", "1") != digest
+    cli(first, "pull", name)
+    assert b"up to date" in cli(first, "pull", name).stdout
+    assert cli(first, "run", "--rm", name, "ls", "/new").stdout == b"/new\n"
+    assert not first.engine.images.list(name)
+    missing = cli(first, "pull", registry.reference("team/over", "2"), check=False)
+    assert b"manifest unknown" in missing.stderr
