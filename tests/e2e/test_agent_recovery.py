@@ -66,6 +66,8 @@ class TestController:
         (pipe,) = jobs(jenkins, "restart-pipe", 1, "echo begun; sleep 6; echo done", kind="pipeline")
         for item in (free, pipe):
             jenkins.wait_output(item, "begun", 60)
+        # What began between two looks is a build of nobody's after the restart.
+        until(lambda: len([each for each in service.agents() if each["agent"]["job"]]) == 2, 60, "a look at both")
         jenkins.restart(refused=0.5, starting=0.5, unauthorized=0.3)
         assert jenkins.wait_ended(free, 60).result == "FAILURE"
         resumed = jenkins.wait_ended(pipe, 60)
