@@ -15,7 +15,7 @@ in them, and use images that policy names. Reading order:
     own           names and ids -> this build's things, or the same 404 as for what is not there
     queries       what of a query goes on;  shown: what the build is shown of an answer
     archives      of images, for save and load
-    containers, execs, images, pulls, networks, volumes, system: the answers
+    creation, listing, containers, execs, images, pulls, networks, volumes, system: the answers
     restarts      what the engine would do by itself, were it asked to
     gate          the socket and its connections;  removal: of all that was made
     standalone    `sibling gate`

@@ -1,37 +1,20 @@
-"""Answers about containers."""
+"""Answers about containers that are there."""
 
 from __future__ import annotations
 
 import re
-import secrets
-from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from agent.errors import Conflict, InvalidRequest, NotFound
-from agent.files import tree
-from agent.gate import (
-    bodies,
-    create,
-    disk,
-    names,
-    objects,
-    packed,
-    platforms,
-    pruning,
-    resources,
-    shown,
-    snapshots,
-    strict_json,
-)
+from agent.errors import InvalidRequest
+from agent.gate import bodies, disk, names, packed, pruning, resources, shown, snapshots, strict_json
 from agent.gate.answers import hijack, pass_on
+from agent.gate.creation import taken
 from agent.gate.exchange import PATIENCE
 from agent.gate.policy import Refused
-from agent.gate.queries import filters, number, of_build, only
-from agent.gate.subnets import gateway
+from agent.gate.queries import filters, of_build, only
 from agent.gate.upstream import Answer
 from agent.gate.user_files import see_it_can_start
-from agent.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -39,13 +22,9 @@ if TYPE_CHECKING:
     from agent.gate.exchange import Exchange
     from agent.gate.gate import Gate
 
-_FREE_PORTS = range(32768, 61000)  # Linux' own range (ip_local_port_range), as Docker's
 _BEGINS = {"start", "restart"}
 _STARTS = {*_BEGINS, "unpause"}
 _ENDS = {"stop", "kill", "restart"}
-_UP = {"running", "paused", "restarting"}  # what a list has that is not of all
-_STATES = {*_UP, "created", "removing", "exited", "dead"}
-_FALSE = {"", "0", "no", "false", "none"}  # as the engine reads a query (moby/moby, httputils.BoolValue)
 # Options of ps(1) with which what is before the process id is one word each. With some, the engine reads all processes
 # of the host, and keeps those lines that have an id of the container's where the title says that ids are.
 _PS_BEFORE = "user|uid|ppid|pgid|group|gid"
@@ -55,194 +34,6 @@ _PS_AFTER = (
 _PS_OPTIONS = re.compile(
     rf"|-?(?:ef|eF|aux|axu|ax|x|e|A|f|u|l)|-?(?:e|ax|A)?o ?(?:(?:{_PS_BEFORE}),)*pid(?:,(?:{_PS_AFTER}))*"
 )
-_KEPT_FILTERS = {
-    "status",
-    "exited",
-    "name",
-    "id",
-    "label",
-    "ancestor",
-    "before",
-    "since",
-    "volume",
-    "network",
-    "health",
-    "expose",
-    "publish",
-}
-
-
-async def listed(gate: Gate, exchange: Exchange) -> None:
-    """GET /containers/json."""
-    query = only(exchange, "all", "limit", "filters")  # no size: see `snapshots`
-    asked = _asked(gate, filters(query.pop("filters", ""), _KEPT_FILTERS))
-    limit = number("limit", query.pop("limit", ""))  # counted here: the engine would count others' too
-    is_all = limit > 0 or query.get("all", "0") not in _FALSE
-    states = {*asked.get("status", ())} or (set() if is_all else _UP)
-    if gate.restarts.keep_some and states <= _STATES:  # of those that wait the engine knows only that they ended
-        is_all = True
-        asked.pop("status", None)
-    query = {"all": str(int(is_all)), **of_build(gate.build, asked)}
-    found = (await gate.upstream.ask("GET", "/containers/json", query)).done().json()
-    own = [each for each in map(gate.restarts.listed, found) if gate.journal.has("container", each["Id"])]
-    if "status" not in asked and states:
-        own = [each for each in own if each["State"] in states]
-    own = [shown.listed(each, gate.shown_as) for each in own]
-    await exchange.answer(200, own[:limit] if limit > 0 else own)
-
-
-def _asked(gate: Gate, asked: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Filters by the build's names as ones by the engine's; those that mean nothing here are left to find nothing."""
-    networks = {**{name: each for each, name in gate.journal.all("network").items()}, "bridge": gate.network_name}
-    tags = gate.journal.all("tag")
-    theirs = {
-        "name": names.patterns(asked.get("name", ()), gate.prefix),
-        "volume": [gate.own.volume_name(each) or each for each in asked.get("volume", ())],
-        "network": [networks.get(each, each) for each in asked.get("network", ())],
-        "ancestor": [tags.get(gate.own.tag_of(each) or "", each) for each in asked.get("ancestor", ())],
-        **{each: [*map(gate.own.container_id, asked.get(each, ()))] for each in ("before", "since")},
-    }
-    return {**asked, **{name: values for name, values in theirs.items() if values}}
-
-
-async def created(gate: Gate, exchange: Exchange) -> None:
-    """POST /containers/create."""
-    query = only(exchange, "name", "platform")
-    name = query.get("name", "").removeprefix("/")
-    if name:
-        names.check("container", name)
-    body = await gate.read(exchange, bodies.ContainerBody)
-    plan = create.plan(body, gate.policy, gate.workspace)
-    image = await gate.own.image(plan.image)
-    _see_platform(plan.image, image, query.get("platform", ""))
-    resolved, networks = await _resolved(gate, plan, image)
-    async with gate.making("container") as labels:
-        for network in networks:
-            gate.see_network(network)
-        await gate.see_room("volume", plan.mounts.anonymous(resolved["inherited"].get("Volumes") or ()))
-        new_volumes = gate.new_volumes & {*resolved["volumes"].values()}
-        gate.new_volumes -= new_volumes
-        own = {**labels, shown.LABEL_IMAGE: plan.image}
-        whole = plan.body(create.Resolved(**resolved, name=name, labels=own, new_volumes=new_volumes))
-        named = {"name": gate.prefix + name} if name else {}
-        answer = await gate.upstream.ask("POST", "/containers/create", named, whole)
-        if answer.ok:
-            await _keep(gate, answer.json()["Id"], name)
-            _note_users(gate, answer.json()["Id"], image, body.User)
-            gate.restarts.ask(answer.json()["Id"], body.HostConfig.RestartPolicy)
-    if answer.status == 409:
-        raise _taken(gate, name)
-    await pass_on(exchange, answer)
-
-
-def _note_users(gate: Gate, container: str, image: dict[str, Any], user: str) -> None:
-    """What `user_files` need not look at."""
-    if not gate.journal.has("image", image["Id"]):
-        gate.untouched.add(container)
-    if not user and not (image.get("Config") or {}).get("User"):
-        gate.userless.add(container)
-
-
-def _taken(gate: Gate, name: str) -> Conflict:
-    """In the engine's own words, since clients look for them."""
-    holder = gate.own.known_id(name) or "that is being removed"
-    return Conflict(
-        f'Conflict. The container name "/{name}" is already in use by container "{holder}". '
-        "You have to remove (or rename) that container to be able to reuse that name."
-    )
-
-
-def _see_platform(name: str, image: dict[str, Any], platform: str) -> None:
-    """Raise NotFound in the engine's own words if the image is of another platform."""
-    there = f"{image.get('Os')}/{image.get('Architecture')}"
-    if not platforms.fits(platform, there):
-        raise NotFound(
-            f"image with reference {name} was found but its platform ({there}) "
-            f"does not match the specified platform ({platform})"
-        )
-
-
-async def _resolved(gate: Gate, plan: create.Plan, image: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The names in the request as the engine's own, and ids of networks; makes volumes that are named anew."""
-    network = await gate.network()
-    if plan.own_socket and gate.socket is None:
-        raise Refused("bind", "this gate's socket cannot be mounted")
-    for folder in plan.folders:
-        await _have_folder(gate, folder)
-    networks = {each: await gate.own.network(each) for each in plan.networks}
-    resolved = {
-        "image": image["Id"],  # its name could move meanwhile
-        "inherited": image.get("Config") or {},
-        "containers": {each: gate.own.container_id(each) for each in plan.containers},
-        "networks": {name: each["Name"] for name, each in networks.items()},
-        "volumes": {
-            each: await have_volume(gate, each, {"Labels": dict(labels)}) for each, labels in plan.volumes.items()
-        },
-        "network": network["Name"],
-        "gateways": [gateway(network), *map(gateway, (each for each in networks.values() if not each["Internal"]))],
-        "free_ports": iter(lambda: str(secrets.choice(_FREE_PORTS)), ""),
-        "socket": gate.socket,
-    }
-    return resolved, [network["Id"], *(each["Id"] for each in networks.values())]
-
-
-async def _have_folder(gate: Gate, folder: str) -> None:
-    """Make a folder of the workspace that is not there, as the engine does for binds.
-
-    Links are not followed, and nothing is said of where they lead: the engine finds out, within the volume.
-    """
-    if gate.folder is None:
-        return
-
-    def make() -> None:
-        with (
-            suppress(NotADirectoryError),  # nor is a link one
-            tree.opened(gate.folder or "/") as top,
-            tree.below(top, folder.split("/"), make=0o755),
-        ):
-            pass
-
-    try:
-        await in_thread(make)
-    except OSError as error:
-        raise InvalidRequest(f"the folder {folder!r} of the workspace could not be made: {error.strerror}") from error
-
-
-async def have_volume(gate: Gate, name: str, body: dict[str, Any] | None = None) -> str:
-    """The volume of that name, made if the build has none. Raises Conflict if it is another's."""
-    if (own := gate.own.volume_name(name)) is not None:
-        return own
-    async with gate.making("volume") as labels:
-        memory = _see_memory(gate, objects.in_memory((body or {}).get("DriverOpts", {})))
-        wanted = {**(body or {}), "Name": gate.prefix + name if name else ""}
-        wanted["Labels"] = {**wanted.get("Labels", {}), **labels}
-        made = (await gate.upstream.ask("POST", "/volumes/create", body=wanted)).done().json()
-        if not labels.items() <= (made.get("Labels") or {}).items():  # it was there before
-            raise Conflict(f"the volume name {name!r} is in use; take another")
-        gate.journal.add("volume", made["Name"], str(memory or ""))
-        gate.new_volumes.add(made["Name"])
-    return str(made["Name"])
-
-
-def _see_memory(gate: Gate, more: int) -> int:
-    """The same; raises Refused if volumes in memory, which no container is charged with, would take too much."""
-    most, taken = gate.policy.limits.memory, sum(int(each or 0) for each in gate.journal.all("volume").values())
-    if more and taken + more > most:
-        raise Refused(
-            "limits.memory", f"DriverOpts: volumes in memory may take {most} bytes in all, of which {taken} are taken"
-        )
-    return more
-
-
-async def _keep(gate: Gate, container: str, name: str) -> None:
-    gate.journal.add("container", container, name)
-    facts = (await gate.upstream.ask("GET", f"/containers/{container}/json")).done().json()
-    gate.journal.add("container", container, facts["Name"].removeprefix("/").removeprefix(gate.prefix))
-    for mount in facts["Mounts"]:
-        workspace = gate.workspace.volume if gate.workspace else None
-        is_known = mount["Type"] != "volume" or mount["Name"] == workspace or gate.journal.has("volume", mount["Name"])
-        if not is_known:
-            gate.journal.add("volume", mount["Name"])  # anonymous ones, the image's too
 
 
 async def inspected(gate: Gate, exchange: Exchange, name: str) -> None:
@@ -355,7 +146,7 @@ async def renamed(gate: Gate, exchange: Exchange, name: str) -> None:
     container = gate.own.container_id(name)
     answer = await gate.upstream.ask("POST", f"/containers/{container}/rename", {"name": gate.prefix + new})
     if answer.status == 409:
-        raise _taken(gate, new)
+        raise taken(gate, new)
     if answer.ok:
         gate.journal.add("container", container, new)
     await pass_on(exchange, answer)

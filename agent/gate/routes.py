@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from agent.errors import InvalidRequest, NotFound
-from agent.gate import builds, containers, execs, images, logins, networks, system, volumes
+from agent.gate import builds, containers, creation, execs, images, listing, logins, networks, system, volumes
 from agent.gate.containers import acting, streaming
 from agent.gate.policy import Refused
 
@@ -28,8 +28,8 @@ _TABLE: list[tuple[str, str, Answer]] = [
     ("GET", "/events", system.events),
     ("GET", "/system/df", system.disk_usage),
     ("GET", f"/distribution/{_IMAGE}/json", images.at_registry),
-    ("GET", "/containers/json", containers.listed),
-    ("POST", "/containers/create", containers.created),
+    ("GET", "/containers/json", listing.listed),
+    ("POST", "/containers/create", creation.created),
     ("POST", "/containers/prune", containers.pruned),
     ("GET", "/containers/([^/]+)/json", containers.inspected),
     ("GET", "/containers/([^/]+)/top", containers.processes),

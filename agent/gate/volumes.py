@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent.errors import Conflict
 from agent.gate import bodies, names, pruning, shown, strict_json
 from agent.gate.answers import pass_on
-from agent.gate.containers import have_volume
-from agent.gate.objects import volume_body
+from agent.gate.objects import in_memory, volume_body
 from agent.gate.policy import Refused
 from agent.gate.queries import filters, only
 
@@ -43,6 +42,32 @@ async def created(gate: Gate, exchange: Exchange) -> None:
     whole = volume_body(body, gate.policy.limits.memory)
     name = await have_volume(gate, whole.get("Name", ""), whole)
     await exchange.answer(201, shown.volume(await gate.own.volume(name)))
+
+
+async def have_volume(gate: Gate, name: str, body: dict[str, Any] | None = None) -> str:
+    """The volume of that name, made if the build has none. Raises Conflict if it is another's."""
+    if (own := gate.own.volume_name(name)) is not None:
+        return own
+    async with gate.making("volume") as labels:
+        memory = _see_memory(gate, in_memory((body or {}).get("DriverOpts", {})))
+        wanted = {**(body or {}), "Name": gate.prefix + name if name else ""}
+        wanted["Labels"] = {**wanted.get("Labels", {}), **labels}
+        made = (await gate.upstream.ask("POST", "/volumes/create", body=wanted)).done().json()
+        if not labels.items() <= (made.get("Labels") or {}).items():  # it was there before
+            raise Conflict(f"the volume name {name!r} is in use; take another")
+        gate.journal.add("volume", made["Name"], str(memory or ""))
+        gate.new_volumes.add(made["Name"])
+    return str(made["Name"])
+
+
+def _see_memory(gate: Gate, more: int) -> int:
+    """The same; raises Refused if volumes in memory, which no container is charged with, would take too much."""
+    most, taken = gate.policy.limits.memory, sum(int(each or 0) for each in gate.journal.all("volume").values())
+    if more and taken + more > most:
+        raise Refused(
+            "limits.memory", f"DriverOpts: volumes in memory may take {most} bytes in all, of which {taken} are taken"
+        )
+    return more
 
 
 async def removed(gate: Gate, exchange: Exchange, name: str) -> None:
