@@ -6,8 +6,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from agent.service import VERSION
 from api.auth import Admin, Reader
 from api.dependencies import ServiceHere
+from api.health_views import Health, Readiness, StatusView
 from api.problems import described
-from api.views import Health, Readiness, StatusView
 
 router = APIRouter(tags=["health"])
 
