@@ -1,4 +1,4 @@
-"""What the API answers about builds, images and sources: the core's records as JSON, for callers and for the OpenAPI."""
+"""What the API answers about builds, images and sources: records as JSON, for callers and for the OpenAPI."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from agent.agents.remote import node_name
-from agent.builds import BuildState, Reason, Result
+from agent.builds import BuildState, Reason, Result  # noqa: TC001 - pydantic needs them
 from agent.requests import (
     AgentRequest,
     BuildRequest,
