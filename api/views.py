@@ -20,7 +20,6 @@ from agent.requests import (
 )
 
 if TYPE_CHECKING:
-
     from fastapi.openapi.models import Example
 
     from agent.builds import Build

@@ -53,7 +53,7 @@ async def removed(gate: Gate, exchange: Exchange, name: str) -> None:
     if answer.ok or answer.status == 404:
         gate.journal.remove("container", container)
         await gate.restarts.forget(container)
-        gate.untouched.discard(container)
+        gate.untouched.pop(container, None)
         gate.userless.discard(container)
     await pass_on(exchange, answer)
 
@@ -160,7 +160,7 @@ async def archived(gate: Gate, exchange: Exchange, name: str) -> None:
     container = gate.own.container_id(name)
     body = _put(gate, exchange) if method == "PUT" else None
     if body is not None:
-        gate.untouched.discard(container)
+        gate.untouched.pop(container, None)
     kind = {"Content-Type": "application/x-tar"} if body is not None else {}
     async with gate.upstream.request(
         method, f"/containers/{container}/archive", query, stream=body, headers=kind

@@ -61,8 +61,7 @@ async def created(gate: Gate, exchange: Exchange) -> None:
 
 def _note_users(gate: Gate, container: str, image: dict[str, Any], user: str) -> None:
     """What `user_files` need not look at."""
-    if not gate.journal.has("image", image["Id"]):
-        gate.untouched.add(container)
+    gate.untouched[container] = image["Id"]
     if not user and not (image.get("Config") or {}).get("User"):
         gate.userless.add(container)
 

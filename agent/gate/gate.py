@@ -71,7 +71,8 @@ class Gate:
     execs: dict[str, str] = field(default_factory=dict)  # ids, and the container if it is asked for its users
     userless: set[str] = field(default_factory=set)  # containers that are known to run as no user of a name
     new_volumes: set[str] = field(default_factory=set)  # those made here that no container has had
-    untouched: set[str] = field(default_factory=set)  # containers whose files are a shared image's, and never ran
+    untouched: dict[str, str] = field(default_factory=dict)  # containers whose files are those of an image, which it is
+    readable: set[str] = field(default_factory=set)  # images of which `user_files` has seen that it can be started
     asked_execs: int = 0
     scratch: int = 0  # bytes of archives that came and are not loaded yet
     is_full: bool = False  # it had too much on the disk at the last look

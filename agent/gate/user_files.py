@@ -1,48 +1,133 @@
-"""Whether the engine can read a container's users before it starts a command there."""
+"""Whether the engine can read a container's users before it starts a command there.
+
+It opens these files without a deadline, and waits for a pipe for ever, with the container locked: nobody can remove it
+then, nor any image. It opens them in the container's root, below whatever is mounted there, so the look is at an
+export, which has the same (moby/moby, daemon/oci_linux.go, getUser).
+"""
 
 from __future__ import annotations
 
-import base64
-import json
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from anyio import from_thread
+
+from agent.errors import EngineError
+from agent.files import tar
 from agent.gate.policy import Refused
+from agent.threads import in_thread
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
     from agent.gate.gate import Gate
 
-_FILES = ("/etc/passwd", "/etc/group")
-# Go's os.FileMode, as the engine has it in X-Docker-Container-Path-Stat.
-_LINK = 1 << 27
-_OPENS_NEVER = 1 << 26 | 1 << 25 | 1 << 24 | 1 << 21 | 1 << 19  # a device, pipe, socket, character device, other
+Path = tuple[bytes, ...]  # its parts
+Looked = dict[Path, tar.Member]
+_FILES: tuple[Path, ...] = ((b"etc", b"passwd"), (b"etc", b"group"))
+_LINKS = {tar.Kind.SYMLINK, tar.Kind.HARD_LINK}
+_OPENED = {tar.Kind.FILE, tar.Kind.FOLDER}
+_MOST_LOOKS = 5  # each follows a link
 
 
 async def see_it_can_start(gate: Gate, container: str) -> None:
-    """Raise Refused if it cannot; of files that are a shared image's, nothing is to be seen."""
-    if container in gate.untouched:
-        gate.untouched.remove(container)
-    else:
+    """Raise Refused if it cannot. Of a container that never ran, what is there is its image's, seen once for each."""
+    image = gate.untouched.pop(container, None)
+    if image is None or image not in gate.readable:
         await see_readable(gate, container)
+    if image is not None:
+        gate.readable.add(image)
 
 
 async def see_readable(gate: Gate, container: str) -> None:
-    """Raise Refused if it cannot: the engine opens these files without a deadline, and waits for a pipe for ever.
+    """Raise Refused if the engine would wait for one of the files; one that is not there is none to wait for."""
+    left: dict[Path, Path] = {file: file for file in _FILES}  # and where links lead from it
+    for _ in range(_MOST_LOOKS):
+        found = await _look(gate, container, left.values())
+        followed = {file: _followed(file, path, found) for file, path in left.items()}
+        left = {file: path for file, path in followed.items() if path is not None}
+        if not left:
+            return
+    raise _refusal(next(iter(left)), "has too many links in its path")
 
-    It holds the container locked meanwhile, so that nobody can remove it.
-    """
-    for file in _FILES:
-        stat = await _stat(gate, container, file)
-        if stat and stat["mode"] & _LINK:
-            stat = await _stat(gate, container, stat["linkTarget"])
-        if stat and stat["mode"] & (_OPENS_NEVER | _LINK):
-            raise Refused("field", f"{file} of the container is no file; the engine would not start anything there")
 
-
-async def _stat(gate: Gate, container: str, path: str) -> dict[str, Any] | None:
-    """What is there; links in the path are followed within the container, but not the last one (Docker API)."""
-    async with gate.upstream.request("HEAD", f"/containers/{container}/archive", {"path": path}) as reply:
-        if reply.status != HTTPStatus.OK:
+def _followed(file: Path, path: Path, found: Looked) -> Path | None:
+    """Where the first link in the path leads; None if there is none, and all is well. Raises Refused."""
+    for depth in range(1, len(path) + 1):
+        member = found.get(path[:depth])
+        if member is None:
             return None
-        found: dict[str, Any] = json.loads(base64.b64decode(reply.headers["x-docker-container-path-stat"]))
-        return found
+        if member.kind in _LINKS:
+            return _target(file, path[:depth], member) + path[depth:]
+        if member.kind not in _OPENED:
+            raise _refusal(file, "is no file")
+    return None
+
+
+def _target(file: Path, link: Path, member: tar.Member) -> Path:
+    """The parts to which a link leads, of which the folder is no link. Raises Refused."""
+    text = member.target.encode("utf-8", "surrogateescape")
+    from_root = member.kind is tar.Kind.HARD_LINK or text.startswith(b"/")
+    parts: list[bytes] = [] if from_root else [*link[:-1]]
+    given = _parts(text)
+    up = len(given) - len(given := _without_climb(given))
+    if b".." in given:  # behind what may be a link itself
+        raise _refusal(file, "has too many links in its path")
+    return (*parts[: max(len(parts) - up, 0)], *given)
+
+
+def _without_climb(parts: Path) -> Path:
+    at = 0
+    while at < len(parts) and parts[at] == b"..":
+        at += 1
+    return parts[at:]
+
+
+def _parts(text: bytes) -> Path:
+    return tuple(part for part in text.split(b"/") if part not in (b"", b"."))
+
+
+def _refusal(path: Path, why: str) -> Refused:
+    name = b"/".join(path).decode("utf-8", "replace")
+    return Refused("field", f"/{name} of the container {why}; the engine would not start anything there")
+
+
+async def _look(gate: Gate, container: str, paths: Iterable[Path]) -> Looked:
+    """What the container's root has on the way to these. Raises EngineError, InvalidArchive."""
+    wanted = {path[:depth] for path in paths for depth in range(1, len(path) + 1)}
+    async with gate.upstream.request("GET", f"/containers/{container}/export") as exported:
+        if exported.status != 200:
+            (await exported.whole()).done()
+        return await in_thread(_members, exported.pieces(), wanted)
+
+
+def _members(pieces: AsyncIterator[bytes], wanted: set[Path]) -> Looked:
+    """Those of the export that are wanted. It is in the order of names, folder by folder (Go, filepath.WalkDir)."""
+    found, last = {}, max(wanted)
+    for member in tar.members(_Reader(pieces).read):
+        path = _parts(member.name.encode("utf-8", "surrogateescape"))
+        if path in wanted:
+            found[path] = member
+        if path >= last:
+            break
+    return found
+
+
+class _Reader:
+    """Reads a stream of the loop's in a thread."""
+
+    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+        self._pieces = pieces
+        self._rest = b""
+
+    def read(self, count: int) -> bytes:
+        """Exactly so many bytes. Raises EngineError if there are fewer."""
+        while len(self._rest) < count:
+            piece = from_thread.run(self._next)
+            if not piece:
+                raise EngineError("the engine's export of the container breaks off")
+            self._rest += piece
+        data, self._rest = self._rest[:count], self._rest[count:]
+        return data
+
+    async def _next(self) -> bytes:
+        return await anext(self._pieces, b"")

@@ -134,6 +134,53 @@ def test_what_the_engine_would_wait_for_to_no_end_is_not_started(gate, archive, 
     cli(gate, "rmi", "piped")
 
 
+@pytest.mark.parametrize(
+    ("target", "volume"), [("/etc/passwd", False), ("/etc", True), ("/", False)], ids=["passwd", "etc", "none"]
+)
+def test_no_mount_hides_it(gate, target, volume):
+    cli(gate, "import", "-", "piped", stdin=pipe_at("etc/passwd"))
+    (gate.files / "pw").write_text("root:x:0:0::/:/bin/sh\n")
+    mount = ["-v", "hiding:/etc"] if volume else ["-v", f"/workspace/pw:{target}"]
+    cli(gate, "create", "--name", "piped", "-u", "nobody", *(mount if target != "/" else []), "piped", "/x")
+    assert b"is no file" in cli(gate, "start", "piped", check=False).stderr
+    cli(gate, "rm", "piped")
+    cli(gate, "rmi", "piped")
+
+
+@pytest.mark.parametrize(
+    ("links", "is_pipe"),
+    [
+        ({"etc/passwd": "../x/pipe"}, True),
+        ({"etc/passwd": "/y/pipe", "y": "x"}, True),
+        ({"etc": "real", "real/passwd": "/x/pipe"}, False),  # the engine makes /etc a folder
+        ({"etc/passwd": "/a/../x/pipe", "a": "x"}, None),
+        ({"etc/passwd": "/etc/passwd"}, None),
+        ({"etc/passwd": "/x/file"}, False),
+        ({"etc/passwd": "/x/none"}, False),
+        ({"etc/passwd": "../../../../x/file"}, False),
+    ],
+)
+def test_links_are_followed_as_the_engine_does(gate, links, is_pipe):
+    files = {"x/pipe": tarfile.FIFOTYPE, "x/file": tarfile.REGTYPE}
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as archive:
+        for name, kind in files.items():
+            member = tarfile.TarInfo(name)
+            member.type = kind
+            archive.addfile(member)
+        for name, target in links.items():
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = tarfile.SYMTYPE, target
+            archive.addfile(member)
+    cli(gate, "import", "-", "linked", stdin=data.getvalue())
+    cli(gate, "create", "--name", "linked", "linked", "/x")
+    said = cli(gate, "start", "linked", check=False).stderr
+    words = {True: b"is no file", None: b"too many links", False: b"exec"}
+    assert words[is_pipe] in said
+    cli(gate, "rm", "linked")
+    cli(gate, "rmi", "linked")
+
+
 def test_nor_is_it_again_nor_a_command_of_another_user(gate):
     cli(gate, "run", "-d", "--name", "piped", BUSYBOX, "sh", "-c", PIPED)
     until(lambda: cli(gate, "logs", "piped").stdout == b"ready\n", 20, "the pipe")
