@@ -8,11 +8,16 @@ domain: `registry.example` and `registry.example:443` are two registries, to Doc
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from agent.errors import InvalidRequest
 from agent.patterns import below, glob
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 _DOMAIN = re.compile(
     r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])(?:\.(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9]))*"
@@ -112,3 +117,14 @@ def _split_domain(name: str) -> tuple[str, str]:
     if domain in ("index.docker.io", "docker.io"):
         return "docker.io", path if "/" in path else f"library/{path}"
     return domain, path
+
+
+def push_mark(tag: str) -> str:
+    """A name that an image has beside the one by which somebody pushes it, for others to know that it is not there."""
+    digest = hashlib.sha256(str(parse(tag)).encode()).hexdigest()
+    return f"{PRIVATE}/push:{digest}"
+
+
+def is_lent(name: str, names: Collection[str]) -> bool:
+    """Whether an image, which has these names, has this one only for as long as somebody pushes it: see `push_mark`."""
+    return _ID.fullmatch(name) is None and push_mark(name) in names

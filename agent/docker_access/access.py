@@ -121,10 +121,10 @@ class DockerAccess:
     async def _look_at_disk(self) -> None:
         gates = [each for each in self._open.values() if isinstance(each, Gate)]
         if gates or self.daemons.running:
-            found = await disk.sizes(self.gates.upstream, "container", "volume")
+            volumes = await disk.of_volumes(self.gates.upstream)
             for gate in gates:
-                await disk.judge(gate, found)
-            await self.daemons.judge(found)
+                await disk.judge(gate, volumes)
+            await self.daemons.judge(volumes)
 
     async def hang_up_all(self) -> None:
         """Serve nobody any more, and leave what builds made to those that still run."""
@@ -147,9 +147,10 @@ class DockerAccess:
         return Relay(connect=partial(self._host, build))
 
     def _gate(self, build: Build, container: str, note: Callable[[str], None]) -> Gate:
-        def refused(refusal: Refused) -> None:
+        def refused(refusal: Refused, is_told: bool) -> None:  # noqa: FBT001 - a callback
             self.metrics.gate_refusals.labels(refusal.rule).inc()
-            note(str(refusal))
+            if is_told:
+                note(str(refusal))
 
         return self.gates.gate(
             build.id,

@@ -17,10 +17,9 @@ from agent.files import tree
 from agent.gate.upstream import Upstream, connect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from agent.gate import disk
     from agent.gate.upstream import Connection
 
 _PAUSE = 0.05  # seconds
@@ -51,17 +50,17 @@ async def connected(folder: Path, build_id: str) -> Connection:
         raise EngineUnavailable(f"the Docker daemon of build {build_id} is gone: {error}") from error
 
 
-async def on_disk(upstream: Upstream, container: str, found: disk.Sizes) -> int:
+async def on_disk(upstream: Upstream, container: str, volumes: Mapping[str, int]) -> int:
     """Bytes that it has in the volume of its data and in its own files; 0 if it is gone.
 
     The engine tells no size of folders that are too deep for it: then it is more than any limit.
     """
-    there = await upstream.ask("GET", f"/containers/{container}/json")
+    there = await upstream.ask("GET", f"/containers/{container}/json", {"size": "1"})
     if not there.ok:
         return 0
     facts = there.json()
     data = [each["Name"] for each in facts["Mounts"] if each["Destination"] == daemon_body.DATA]
-    sizes = [found.containers.get(facts["Id"], 0), *(found.volumes.get(each, 0) for each in data)]
+    sizes = [facts.get("SizeRw") or 0, *(volumes.get(each, 0) for each in data)]
     return sum(sizes) if min(sizes) >= 0 else sys.maxsize
 
 

@@ -26,7 +26,7 @@ from agent.pull import pull
 from agent.threads import in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     from agent.docker_access.mirror import Mirror
@@ -118,10 +118,10 @@ class Daemons:
                 ending.set()
         await in_thread(tree.remove, tree.child(self.folder, build_id))
 
-    async def judge(self, found: disk.Sizes) -> None:
+    async def judge(self, volumes: Mapping[str, int]) -> None:
         """End daemons that have too much on the disk. Raises EngineError."""
         for build_id, (container, note) in tuple(self._running.items()):
-            used = await on_disk(self.upstream, container, found)
+            used = await on_disk(self.upstream, container, volumes)
             if used > self.settings.disk:
                 del self._running[build_id]
                 note(f"the Docker daemon of this build has {used} bytes on the disk, over daemon.disk; it is ended")
@@ -232,7 +232,7 @@ class Daemons:
 
     async def _see_size(self, cache: str) -> None:
         """Remove it if it is too large: what the daemon itself says of that cannot be trusted."""
-        if (await disk.sizes(self.upstream, "volume")).volumes.get(cache, 0) > self.settings.cache_size:
+        if (await disk.of_volumes(self.upstream)).get(cache, 0) > self.settings.cache_size:
             await self.upstream.ask("DELETE", f"/volumes/{cache}")
 
 

@@ -52,7 +52,7 @@ class Gates:
         *,
         member: str | None = None,
         connecting: Callable[[], Awaitable[Token]] | None = None,
-        refused: Callable[[Refused], None] = lambda _: None,
+        refused: Callable[[Refused, bool], None] = lambda *_: None,
         note: Callable[[str], None] = lambda _: None,
     ) -> Gate:
         """The build's gate, not open yet; `member` is the build's container, `note` writes to its log. Blocks.

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from anyio import fail_after
 
+from agent import references
 from agent.docker_engine import wire
 from agent.docker_engine.calls import DockerCalls, unless
 from agent.docker_engine.stream import MAX_STDIN
@@ -75,10 +76,12 @@ class DockerEngine:
         return str(volume["Mountpoint"])
 
     async def image(self, reference: str) -> Image | None:
-        """The image that the reference names, or None."""
+        """The image that the reference names, or None; None too if it has the name for as long as its push takes."""
         inspect = self._calls.short(f"look for image {reference}", self._sdk.inspect_image, reference)
         answer = await unless(HTTPStatus.NOT_FOUND, inspect)
-        return None if answer is None else wire.image(answer)
+        if answer is None or references.is_lent(reference, answer.get("RepoTags") or ()):
+            return None
+        return wire.image(answer)
 
     async def ensure_image(self, reference: str, archive: bytes) -> None:
         """Make an image of this name out of a tar of its files, unless there is one."""

@@ -162,7 +162,10 @@ class Archive:
                     with _readable():
                         written[part] = self._copy(part, f"{len(written)}", out)
             config, *layers = (written[part] for part in parts)
-            if [each.digest for each in layers] != _diff_ids(self._json(parts[0], image["Config"], _MOST_CONFIG)):
+            facts = self._json(parts[0], image["Config"], _MOST_CONFIG)
+            if strict_json.told(facts) > _MOST_CONFIG:
+                raise TooLarge(f"{image['Config']!r} in the archive is over {_MOST_CONFIG} bytes, as it would be told")
+            if [each.digest for each in layers] != _diff_ids(facts):
                 raise InvalidRequest("the layers of an image are not those whose digests its config has")
             manifest.append({"Config": config.name, "RepoTags": [anchor], "Layers": [each.name for each in layers]})
         out.write(_file(_MANIFEST, json.dumps(manifest).encode()) + bytes(2 * tar.BLOCK))

@@ -196,7 +196,7 @@ async def _taken(gate: Gate, daemon: Upstream, image: str) -> str | None:
         ):
             return (await keeping.load(gate, archive))[0]
     except InvalidRequest as error:
-        gate.refused(error if isinstance(error, Refused) else Refused("build", f"an image that was built: {error}"))
+        gate.tell(error if isinstance(error, Refused) else Refused("build", f"an image that was built: {error}"))
         return None
 
 
@@ -206,4 +206,4 @@ async def _named(gate: Gate, name: str, image: str) -> None:
         await keeping.have(gate, image)
         keeping.name(gate, tag, image)
     except InvalidRequest as error:
-        gate.refused(error if isinstance(error, Refused) else Refused("image-name", str(error)))
+        gate.tell(error if isinstance(error, Refused) else Refused("image-name", str(error)))

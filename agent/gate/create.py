@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent.errors import InvalidRequest
-from agent.gate import resources
+from agent.gate import resources, strict_json
 from agent.gate.bodies import HostConfigBody
 from agent.gate.mounts import Mounts, Wanted
 from agent.gate.policy import Refused
@@ -38,7 +38,8 @@ _SYSCTL = re.compile(r"net\.[a-z0-9_./-]+|kernel\.(?:shm|msg)[a-z_]+|kernel\.sem
 _MOST_PORTS = 100  # of a container: the engine starts a process for each
 _INTERVALS = ("Interval", "StartInterval")  # of a health check
 _LEAST_INTERVAL = 10**8  # nanoseconds
-_MOST_LABELS = 64 * 1024  # characters: the engine tells them in lists, to all
+_MOST_EXPOSED = 1000  # of a container: the engine tells them in lists
+_MOST_LABELS = 64 * 1024  # bytes: the engine tells them in lists, to all
 _SHORT_ID = 12  # characters
 _KEPT = (
     *("Hostname", "Domainname", "User", "AttachStdin", "AttachStdout", "AttachStderr", "Tty", "OpenStdin", "StdinOnce"),
@@ -211,8 +212,8 @@ def check_labels(labels: Mapping[str, str]) -> None:
     """Raise Refused for one that is the gate's or the service's."""
     if own := [*filter(is_ours, labels)]:
         raise Refused("labels", f"Labels: {own[0]!r}; those that begin with `sibling.` are not for builds")
-    if sum(len(name) + len(value) for name, value in labels.items()) > _MOST_LABELS:
-        raise Refused("labels", f"Labels: more than {_MOST_LABELS} characters of them are not for builds")
+    if strict_json.told(dict(labels)) > _MOST_LABELS:
+        raise Refused("labels", f"Labels: more than {_MOST_LABELS} bytes of them are not for builds")
 
 
 def is_ours(label: str) -> bool:
@@ -324,12 +325,20 @@ def _published(request: ContainerBody, resolved: Resolved) -> dict[str, list[dic
                 )
             _check_port(binding.HostPort)
             wanted[port] += _at_each(binding.HostPort, resolved)
+    if sum(map(_ports, (*request.ExposedPorts, *(resolved.inherited.get("ExposedPorts") or ())))) > _MOST_EXPOSED:
+        raise Refused("field", f"ExposedPorts: more than {_MOST_EXPOSED} ports are not for builds")
     if host.PublishAllPorts:
         for port in (*request.ExposedPorts, *(resolved.inherited.get("ExposedPorts") or ())):
             wanted.setdefault(port, _at_each("", resolved))
     if sum(map(len, wanted.values())) > _MOST_PORTS:
         raise Refused("field", f"HostConfig.PortBindings: more than {_MOST_PORTS} ports are not for builds")
     return wanted
+
+
+def _ports(text: str) -> int:
+    """How many ports one is, as in `8000-8009/tcp`."""
+    first, _, last = text.partition("/")[0].partition("-")
+    return max(int(last or first) - int(first), 0) + 1 if first.isdecimal() and (last or "0").isdecimal() else 1
 
 
 def _at_each(port: str, resolved: Resolved) -> list[dict[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from agent.gate.upstream import Upstream
 
 T = TypeVar("T")
+_MOST_TOLD = 100  # refusals that are written down in a minute; all are counted
 _LOOKUPS = 3  # each may cost the engine a thread for good: see `user_files`
 _log = structlog.get_logger()
 _STATUS: dict[type[AgentError], HTTPStatus] = {
@@ -51,7 +53,8 @@ _STATUS: dict[type[AgentError], HTTPStatus] = {
 class Gate:
     """Open its `connections`, and `close` it in the end. `refused` is told each refusal.
 
-    What its journal has is the build's, also from an earlier gate.
+    What its journal has is the build's, also from an earlier gate. `refused` is called for each refusal, and told
+    whether it is to be written down: of very many in a minute not all are.
 
     `admit` is called before the first request is answered, to complete what is only known or needed then. While it
     raises, no request is answered.
@@ -65,7 +68,7 @@ class Gate:
     socket: Mapping[str, Any] | None = None  # a mount of the gate's own socket, without its target
     folder: Path | None = None  # where the workspace's files are for us, to make folders that a mount asks for
     member: str | None = None  # the build's own container, which is to reach what the build publishes
-    refused: Callable[[Refused], None] = lambda _: None
+    refused: Callable[[Refused, bool], None] = lambda *_: None
     admit: Callable[[Gate], Awaitable[None]] | None = None
     builder: Builder | None = None  # without one, nothing is built
     execs: dict[str, str] = field(default_factory=dict)  # ids, and the container if it is asked for its users
@@ -79,15 +82,17 @@ class Gate:
     unsized: set[str] = field(default_factory=set)  # containers and volumes of which that could not tell the size
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # counting and making are one step
     images: asyncio.Lock = field(default_factory=asyncio.Lock)  # the same, of images
+    listing: asyncio.Lock = field(default_factory=asyncio.Lock)  # all of a build's containers may be much to read
     saving: asyncio.Lock = field(default_factory=asyncio.Lock)  # the engine has what is saved on its disk meanwhile
     lookups: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_LOOKUPS))  # of a container's users
 
     def __post_init__(self) -> None:
-        self.restarts = Restarts(self.upstream, self.journal, self._start_again, self.refused)
+        self.restarts = Restarts(self.upstream, self.journal, self._start_again, self.tell)
         self.own = Own(self.upstream, self.journal, self.prefix, lambda: self.policy, self.bring)
         networks = self.journal.all("network").items()
         self._network = next((each for each, name in networks if name == self.network_name), None)
         self._gateway = ""
+        self._told = (0, 0)  # a minute, and refusals in it
         self._admission, self._networking, self._reading = asyncio.Lock(), asyncio.Lock(), asyncio.Lock()
         self.connections = Connections(self._serve, Reader, lambda: self.policy.limits.connections)
 
@@ -116,6 +121,9 @@ class Gate:
                 if not isinstance(error, EngineUnavailable):
                     self.journal.remove("intent", intent)
                 raise
+            except asyncio.CancelledError:  # the engine goes on: it is looked for from now on
+                self.journal.add("intent", intent, intention(kind, cut=True))
+                raise
             self.journal.remove("intent", intent)
 
     async def see_room(self, kind: Kind, more: int) -> None:
@@ -124,7 +132,7 @@ class Gate:
         limits = self.policy.limits
         most = {"container": limits.containers, "network": limits.networks + 1, "volume": limits.volumes}[kind]
         if self.journal.count(kind) + more > most:
-            await forget_gone(self.upstream, self.journal)
+            await forget_gone(self.upstream, self.journal, self.build)
         if more and self.journal.count(kind) + more > most:
             raise Refused(f"limits.{kind}s", f"the build has {self.journal.count(kind)} {kind}s, and may have {most}")
 
@@ -275,10 +283,18 @@ class Gate:
                 await self.admit(self)
                 self.admit = None
 
+    def tell(self, refusal: Refused) -> None:
+        """Count a refusal, and have it written down unless there were very many in this minute."""
+        minute = int(time.monotonic() / 60)
+        self._told = (minute, self._told[1] + 1 if self._told[0] == minute else 1)
+        is_told = self._told[1] <= _MOST_TOLD
+        if is_told:
+            _log.info("refused by the gate", build=self.build, rule=refusal.rule, reason=str(refusal))
+        self.refused(refusal, is_told)
+
     async def _refuse(self, exchange: Exchange, error: AgentError) -> None:
         if isinstance(error, Refused):
-            self.refused(error)
-            _log.info("refused by the gate", build=self.build, rule=error.rule, reason=str(error))
+            self.tell(error)
         if exchange.answered:  # too late to say it
             raise ConnectionAbortedError from error
         known = (status for kind, status in _STATUS.items() if isinstance(error, kind))

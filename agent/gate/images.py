@@ -16,7 +16,7 @@ from agent.gate import archives, bodies, keeping, logins, packed, pulls, snapsho
 from agent.gate.answers import pass_on
 from agent.gate.exchange import PATIENCE
 from agent.gate.names import lines
-from agent.gate.own import familiar, is_id, new_tag, push_mark
+from agent.gate.own import familiar, is_id, new_tag
 from agent.gate.policy import Refused
 from agent.gate.queries import containers_with, filters, only, several
 from agent.gate.removal import end_pushes, keep_image, untag
@@ -33,7 +33,7 @@ _FILTERS = {"reference", "label", "dangling", "until", "before", "since"}
 
 async def listed(gate: Gate, exchange: Exchange) -> None:
     """GET /images/json: the build's own, and those that policy names."""
-    query = only(exchange, "all", "filters", "shared-size", "digests", "manifests")
+    query = only(exchange, "all", "filters", "digests", "manifests")  # shared sizes tell of images of others
     await gate.bring()
     asked = filters(query.pop("filters", ""), _FILTERS)
     names, dangling = asked.pop("reference", []), asked.pop("dangling", [])
@@ -215,7 +215,7 @@ async def pushed(gate: Gate, exchange: Exchange, name: str) -> None:
         )
     if not there.ok:
         gate.journal.add("push", tag, image)
-        for name_there in (push_mark(tag), tag):
+        for name_there in (references.push_mark(tag), tag):
             repository, _, word = name_there.rpartition(":")
             named = {"repo": repository, "tag": word}
             (await gate.upstream.ask("POST", f"/images/{image}/tag", named)).done()

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING
 
 from agent import references
 from agent.errors import InvalidRequest, TooLarge
-from agent.gate import archives, disk
+from agent.gate import archives, disk, strict_json
 from agent.gate.exchange import CHUNK
 from agent.gate.policy import Refused
 from agent.gate.removal import keep_image
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from agent.gate.gate import Gate
     from agent.gate.upstream import Answer
+
+
+_MOST_TOLD = 8 * 1024**2  # bytes of labels of a build's images: the engine tells them in each list of images, to all
 
 
 @contextmanager
@@ -54,7 +57,10 @@ async def room(gate: Gate) -> AsyncIterator[int]:
         if gate.journal.count("image") >= limits.tags:
             raise Refused("limits.tags", f"the build has {limits.tags} images, and may have no more")
         sizes = [await gate.upstream.ask("GET", f"/images/{image}/json") for image in gate.journal.all("image")]
-        left = limits.image_bytes - sum(each.json()["Size"] for each in sizes if each.ok)
+        there = [each.json() for each in sizes if each.ok]
+        if sum(strict_json.told((each.get("Config") or {}).get("Labels")) for each in there) > _MOST_TOLD:
+            raise Refused("labels", f"the labels of the build's images are over {_MOST_TOLD} bytes; remove some images")
+        left = limits.image_bytes - sum(each["Size"] for each in there)
         if left <= 0:
             raise Refused(
                 "limits.image_bytes", f"the build's images have {limits.image_bytes} bytes, and may have no more"

@@ -10,10 +10,12 @@ import re
 from typing import TYPE_CHECKING
 
 from agent.errors import InvalidRequest
+from agent.gate.policy import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Collection
 
+_PATTERN = re.compile(r"(?:[\w./^$*+?|()\[\]-]|\\[^pP\w]|\\[dDwWsSbB]){0,200}", re.ASCII)
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,200}")
 
 
@@ -29,8 +31,16 @@ def check(kind: str, name: str) -> str:
     return name
 
 
-def patterns(asked: Iterable[str], before: str) -> list[str]:
-    """Filters by name, which are Go's regular expressions on any part of it, as ones of the engine's names."""
+def patterns(asked: Collection[str], before: str) -> list[str]:
+    """Filters by name, which are Go's regular expressions on any part of it, as ones of the engine's names.
+
+    Raises Refused for one that may take much memory: `{1000}` is what it repeats, written out as often.
+    """
+    for each in asked:
+        if not _PATTERN.fullmatch(each):
+            raise Refused(
+                "query", f"the filter name={each[:100]!r}: up to 200 of letters, digits and _./^$*+?|()[]\\- are taken"
+            )
     quoted = before.replace(".", r"\.")
     return [
         f"^{quoted}(?:{each.lstrip('^').removeprefix('/')})" if each[:1] in ("^", "/") else f"^{quoted}.*(?:{each})"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from agent.gate.upstream import Upstream
 
 LABEL = "sibling.gate"  # of all that a gate made: the build's id. For people and for removal; the journal says whose.
+_WHOLE_ID = len("sha256:") + 64
 _ID = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})")
 
 
@@ -104,11 +104,18 @@ class Own:
         """
         missing = NotFound(f"No such image: {name}")
         await self._bring()
-        answer = await self._upstream.ask("GET", f"/images/{self._asked(name)}/json")
+        asked: str | None = self._asked(name)
+        if is_id(name) and asked == name:
+            asked = await self._full_id(name)
+        if asked is None:
+            raise missing
+        answer = await self._upstream.ask("GET", f"/images/{asked}/json")
         if not answer.ok:
             raise missing
         found: dict[str, Any] = answer.json()
-        named = not _ID.fullmatch(name) and self.allows(name) and not is_for_push(name, found)
+        named = (
+            not _ID.fullmatch(name) and self.allows(name) and not references.is_lent(name, found.get("RepoTags") or ())
+        )
         if not (named or self._journal.has("image", found["Id"]) or self.shared_names(found)):
             raise missing
         if named and self.tag_of(name) is None:
@@ -126,7 +133,8 @@ class Own:
 
     def shared_names(self, image: dict[str, Any]) -> list[str]:
         """Those by which policy lets builds use it."""
-        return [each for each in image.get("RepoTags") or () if self.allows(each) and not is_for_push(each, image)]
+        names = image.get("RepoTags") or ()
+        return [each for each in names if self.allows(each) and not references.is_lent(each, names)]
 
     def allows(self, name: str) -> bool:
         """Whether policy lets builds use images of that name. Private names are of images of others, or of ours."""
@@ -140,6 +148,17 @@ class Own:
         """The full reference of an own tag that the name is; None if it is no such."""
         full = full_name(name)
         return full if full is not None and self._journal.has("tag", full) else None
+
+    async def _full_id(self, beginning: str) -> str | None:
+        """The one id that begins so, of images that the build may use: what others have must not be told by it."""
+        whole = f"sha256:{beginning.removeprefix('sha256:')}"
+        if len(whole) == _WHOLE_ID:
+            return whole
+        found = [each for each in self._journal.all("image") if each.startswith(whole)]
+        if not found:
+            there = (await self._upstream.ask("GET", "/images/json")).done().json()
+            found = [each["Id"] for each in there if each["Id"].startswith(whole) and self.shared_names(each)]
+        return found[0] if len(found) == 1 else None
 
     def _asked(self, name: str) -> str:
         """What to ask the engine for: an id, an own tag's image, or the full reference. Raises NotFound."""
@@ -158,17 +177,6 @@ def full_name(name: str) -> str | None:
         return str(references.parse(name))
     except InvalidRequest:
         return None
-
-
-def push_mark(tag: str) -> str:
-    """A name that an image has beside the one by which somebody pushes it, for others to know that it is not there."""
-    digest = hashlib.sha256(str(references.parse(tag)).encode()).hexdigest()
-    return f"{references.PRIVATE}/push:{digest}"
-
-
-def is_for_push(name: str, image: dict[str, Any]) -> bool:
-    """Whether an image has a name, that policy allows, for as long as a push takes."""
-    return push_mark(name) in (image.get("RepoTags") or ())
 
 
 def is_id(name: str) -> bool:

@@ -23,10 +23,9 @@ from agent.settings.daemon import DaemonSettings
 from agent.threads import in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from agent.gate import disk
     from agent.gate.gate import Gate
     from agent.gate.upstream import Connection
 
@@ -62,9 +61,9 @@ class OwnBuilder:
                 self._started = True
         return await connected(self.folder, self.gate.build)
 
-    async def judge(self, found: disk.Sizes) -> None:
+    async def judge(self, volumes: Mapping[str, int]) -> None:
         """End it if it has too much on the disk. Raises EngineError."""
-        used = await on_disk(self.gate.upstream, self._name, found) if self._started else 0
+        used = await on_disk(self.gate.upstream, self._name, volumes) if self._started else 0
         if used > self.policy.disk:
             kept = f"; remove the volume {self.policy.cache}" if self.policy.cache else ""
             self.note(f"the builder has {used} bytes on the disk, over builder.disk, and is ended{kept}")

@@ -85,9 +85,12 @@ class GatePolicy(Frozen):
         return any(references.covers(pattern, domain) for pattern in (*self.pull, *self.push))
 
 
+_MOST_TEXT = 1000  # characters of a refusal, which is in logs: what the build sent may be in it
+
+
 class Refused(InvalidRequest):
     """The gate does not let it through: 403. `rule` is a name in the table of docs/docker-access.md."""
 
     def __init__(self, rule: str, message: str) -> None:
-        super().__init__(f"Sibling's gate refuses this ({rule}): {message}")
+        super().__init__(f"Sibling's gate refuses this ({rule}): {message[:_MOST_TEXT]}")
         self.rule = rule

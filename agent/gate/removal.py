@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from agent import references
 from agent.errors import EngineError
-from agent.gate.own import push_mark
+from agent.gate.own import LABEL
 
 if TYPE_CHECKING:
     from agent.gate.journal import Journal, Kind
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 _PRIVATE = f"{references.PRIVATE}/"
 LABEL_INTENT = "sibling.gate.intent"
+_NO_ANSWER = "the engine does not answer; restart it if that stays so"
 _PAUSE, _STOP_GRACE = 0.5, 5  # seconds
 _DEADLINES = (60.0, 5.0, 5.0, 5.0, 5.0)  # seconds for a removal, each time that it is asked for
+_CUT = 270.0  # seconds longer than others, for what took the engine longer than we waited for it
 _SETTLED = 30.0  # seconds, after which the engine makes nothing more of what it was asked for
 # In this order: a network or a volume that a container has cannot go.
 _PATHS: dict[Kind, tuple[str, dict[str, str]]] = {
@@ -33,9 +35,12 @@ _PATHS: dict[Kind, tuple[str, dict[str, str]]] = {
 }
 
 
-def intention(kind: Kind) -> str:
-    """What the journal says of something of that kind which is about to be made, now."""
-    return f"{kind} {time.time():.0f}"
+def intention(kind: Kind, *, cut: bool = False) -> str:
+    """What the journal says of something of that kind which is about to be made, now.
+
+    If we were `cut` off while the engine made it, that has taken it a minute already, and may go on for as long.
+    """
+    return f"{kind} {time.time() + (_CUT if cut else 0):.0f}"
 
 
 async def remove_all(upstream: Upstream, journal: Journal, build: str, *, settle: bool) -> None:
@@ -48,17 +53,18 @@ async def remove_all(upstream: Upstream, journal: Journal, build: str, *, settle
     for again, deadline in enumerate(_DEADLINES):
         await asyncio.sleep(again * _PAUSE)  # someone else's removal of the same may be under way
         await _find_intended(upstream, journal, settle=settle)
-        left = [*await _remove_things(upstream, journal, deadline), *await _remove_images(upstream, journal)]
+        left = [*await _remove_things(upstream, journal, deadline), *await _remove_images(upstream, journal, deadline)]
         if not left:
             return
     raise EngineError(f"of what build {build} made with Docker, this could not be removed: {'; '.join(left)}")
 
 
-async def forget_gone(upstream: Upstream, journal: Journal) -> None:
+async def forget_gone(upstream: Upstream, journal: Journal, build: str) -> None:
     """Take out of the journal the containers that the engine removed by itself (AutoRemove), and their volumes."""
     kinds: tuple[Kind, ...] = ("container", "volume")
     known = {kind: journal.all(kind).keys() for kind in kinds}  # before the look: others come meanwhile
-    containers = (await upstream.ask("GET", "/containers/json", {"all": "1"})).done().json()
+    filters = json.dumps({"label": [f"{LABEL}={build}"]})
+    containers = (await upstream.ask("GET", "/containers/json", {"all": "1", "filters": filters})).done().json()
     volumes = (await upstream.ask("GET", "/volumes")).done().json()["Volumes"] or ()
     there = {"container": {each["Id"] for each in containers}, "volume": {each["Name"] for each in volumes}}
     for kind in kinds:
@@ -124,37 +130,57 @@ async def _remove(upstream: Upstream, journal: Journal, kind: Kind, name: str, d
                 await upstream.ask("POST", f"{path}/{name}/stop", {"t": str(_STOP_GRACE)})
             answer = await upstream.ask("DELETE", f"{path}/{name}", query)
     except TimeoutError:
-        return f"{kind} {name}: the engine does not answer; restart it if that stays so"
+        return f"{kind} {name}: {_NO_ANSWER}"
     if answer.ok or answer.status == 404:
         journal.remove(kind, name)
         return None
     return f"{kind} {name}: {answer.message()}"
 
 
-async def _remove_images(upstream: Upstream, journal: Journal) -> list[str]:
-    left = []
-    await end_pushes(upstream, journal, *journal.all("push"))
+async def _remove_images(upstream: Upstream, journal: Journal, deadline: float) -> list[str]:
+    """Returns what is still there. The engine removes none while it has any container locked, of whomever it is."""
+    try:
+        async with asyncio.timeout(deadline):
+            await end_pushes(upstream, journal, *journal.all("push"))
+    except TimeoutError:
+        return [f"names of images: {_NO_ANSWER}"]
     for tag in journal.all("tag"):
         journal.remove("tag", tag)
+    left = []
     for image, anchor in journal.all("image").items():
-        answer = await upstream.ask("DELETE", f"/images/{anchor}")
-        if answer.status == 409:  # the last name of an image that a container of others has
-            answer = await untag(upstream, image, anchor)
-        if answer.ok or answer.status == 404:
+        why = await _remove_image(upstream, image, anchor, deadline)
+        if why is None:
             journal.remove("image", image)
         else:
-            left.append(f"image {image}: {answer.message()}")
+            left.append(f"image {image}: {why}")
+            if why == _NO_ANSWER:
+                break
     return left
 
 
+async def _remove_image(upstream: Upstream, image: str, anchor: str, deadline: float) -> str | None:
+    try:
+        async with asyncio.timeout(deadline):
+            answer = await upstream.ask("DELETE", f"/images/{anchor}")
+            if answer.status == 409:  # the last name of an image that a container of others has
+                answer = await untag(upstream, image, anchor)
+    except TimeoutError:
+        return _NO_ANSWER
+    return None if answer.ok or answer.status == 404 else answer.message()
+
+
 async def end_pushes(upstream: Upstream, journal: Journal, *tags: str) -> None:
-    """Take names off the engine that images have for a push, unless they are another's by now."""
+    """Take names off the engine that images have for a push, unless they are another's by now, and their marks."""
     for tag in tags:
-        image = journal.all("push").get(tag)
-        there = await upstream.ask("GET", f"/images/{tag}/json") if image else None
-        if there is not None and there.ok and there.json()["Id"] == image:
-            await upstream.ask("DELETE", f"/images/{tag}", {"noprune": "1"})
-            await upstream.ask("DELETE", f"/images/{push_mark(tag)}", {"noprune": "1"})
+        if (image := journal.all("push").get(tag)) is None:
+            continue
+        for name in (
+            tag,
+            references.push_mark(tag),
+        ):  # in this order: without the mark, the name would be there for others
+            there = await upstream.ask("GET", f"/images/{name}/json")
+            if there.ok and there.json()["Id"] == image:
+                await upstream.ask("DELETE", f"/images/{name}", {"noprune": "1"})
         journal.remove("push", tag)
 
 

@@ -60,7 +60,7 @@ async def serve(
         journal=journal,
         # The engine finds it by its path at each start of a container; the folder is its owner's alone.
         socket={"Type": "bind", "Source": str(await in_thread(Path(socket).resolve))},
-        refused=lambda refusal: note(str(refusal)),
+        refused=lambda refusal, is_told: note(str(refusal)) if is_told else None,
     )
     builder_folder = await in_thread(Path(socket).with_name(f"{socket.name}.builder").absolute)
     own = None
@@ -91,10 +91,10 @@ async def serve(
 async def _watch_disk(gate: Gate, builder: OwnBuilder | None, note: Callable[[str], None]) -> None:
     async def look() -> None:
         if gate.journal.count("container") + gate.journal.count("volume") + gate.journal.count("builder"):
-            found = await disk.sizes(gate.upstream, "container", "volume")
-            await disk.judge(gate, found)
+            volumes = await disk.of_volumes(gate.upstream)
+            await disk.judge(gate, volumes)
             if builder is not None:
-                await builder.judge(found)
+                await builder.judge(volumes)
 
     while True:
         try:

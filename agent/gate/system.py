@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.gate import names, shown
 from agent.gate.exchange import API_VERSION
-from agent.gate.queries import filters, only
+from agent.gate.queries import filters, of_build, only
 from agent.gate.strict_json import emit
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ async def disk_usage(gate: Gate, exchange: Exchange) -> None:
     only(exchange, "type")
     containers = await _containers(gate)
     used = Counter(each["ImageID"] for each in containers)
-    found = (await gate.upstream.ask("GET", "/images/json", {"shared-size": "1"})).done().json()
+    found = (await gate.upstream.ask("GET", "/images/json")).done().json()
     own = [each for each in found if gate.journal.has("image", each["Id"])]
     images = [{**gate.own.shown(each), "Containers": used[each["Id"]]} for each in own]
     there = (await gate.upstream.ask("GET", "/volumes")).done().json()["Volumes"] or ()
@@ -125,7 +125,9 @@ async def disk_usage(gate: Gate, exchange: Exchange) -> None:
 
 async def _containers(gate: Gate) -> list[dict[str, Any]]:
     """The build's own, as the engine lists them, running or not."""
-    found = (await gate.upstream.ask("GET", "/containers/json", {"all": "1"})).done().json()
+    query = {"all": "1", **of_build(gate.build, {})}
+    async with gate.listing:
+        found = (await gate.upstream.ask("GET", "/containers/json", query)).done().json()
     return [each for each in found if gate.journal.has("container", each["Id"])]
 
 

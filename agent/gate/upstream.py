@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _CONNECT = 10.0  # seconds
 _CUT = "the engine hung up in the middle of its answer"
-_MAX_ANSWER = 64 * 1024 * 1024  # bytes of an answer that is read as a whole
+_MAX_ANSWER = 128 * 1024 * 1024  # bytes of an answer that is read as a whole
 Body = bytes | None
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 

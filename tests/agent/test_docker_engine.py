@@ -9,10 +9,12 @@ import anyio
 import docker
 import pytest
 
+from agent import references
 from agent.docker_engine import DockerEngine
 from agent.engine import LABEL_SERVICE, Mount
 from agent.errors import ContainerNotFound, EngineError, EngineUnavailable, ImageUnavailable
 from tests.contracts.subject import ERR, MIB, OUT, Subject, Task, collect
+from tests.e2e.harness import BUSYBOX
 from tests.fakes.registry import Registry
 
 pytestmark = pytest.mark.anyio
@@ -52,6 +54,22 @@ async def test_the_engine_tells_what_it_is(subject, client):
     assert info.memory > MIB
     assert "runc" in info.runtimes
     assert info.has_init
+
+
+async def test_an_image_is_not_there_by_a_name_that_a_push_lends_it(subject, client):
+    name = f"registry.example/{secrets.token_hex(8)}:1"
+    tags = (name, references.push_mark(name))
+    for each in tags:
+        client.tag(BUSYBOX, *each.rsplit(":", 1))
+    try:
+        assert await subject.engine.image(name) is None
+        assert await subject.engine.image((await subject.engine.image(BUSYBOX)).id) is not None
+        client.remove_image(tags[1], noprune=True)
+        assert await subject.engine.image(name) is not None
+    finally:
+        for each in tags:
+            with suppress(docker.errors.ImageNotFound):
+                client.remove_image(each, noprune=True)
 
 
 async def test_a_container_has_the_rights_and_limits_of_its_spec_and_no_more(subject):

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 
-from agent.gate.own import push_mark
+from agent.references import push_mark
 from tests.e2e.gate_process import POLICY, cli
 from tests.e2e.harness import BUSYBOX, image_ids, image_names, let_pass, until
 from tests.e2e.registry_proxy import FaultProxy, blob_upload
@@ -151,6 +151,23 @@ def test_a_name_that_a_push_lent_goes_after_a_kill(gate_of, registry):
         assert name not in image_names(gate.engine)
         assert not [each for each in image_names(gate.engine) if each == push_mark(name)]
         assert gate.stop() == 0
+
+
+def test_a_name_that_somebody_took_during_a_push_stays_theirs_and_its_mark_goes(gate_of, registry):
+    with FaultProxy(registry.address, blob_upload(rate=20_000, times=math.inf)) as proxy:
+        name = f"{proxy.address}/team/taken:1"
+        gate = gate_of("end-taken", f'push = ["{proxy.address}/**"]\n' + POLICY).start()
+        cli(gate, "run", "--name", "big", BUSYBOX, "sh", "-c", "head -c 3000000 /dev/urandom >/file")
+        cli(gate, "commit", "big", name)
+        with ThreadPoolExecutor(1) as pushing:
+            pushed = pushing.submit(cli, gate, "push", name, check=False)
+            until(lambda: name in image_names(gate.engine), 20, "the name")
+            gate.engine.images.get(BUSYBOX).tag(name)
+            assert gate.stop() == 0
+            pushed.result()
+        assert gate.engine.images.get(name).id == gate.engine.images.get(BUSYBOX).id
+        gate.engine.images.remove(name)
+        assert push_mark(name) not in image_names(gate.engine)
 
 
 def test_an_image_of_which_others_have_a_container_stays_theirs(gate_of):

@@ -1,0 +1,73 @@
+"""What a build may ask for that costs others memory, disk or time, and what it could find out by that."""
+
+import json
+from urllib.parse import quote
+
+import pytest
+
+from tests.e2e.gate_process import cli
+from tests.e2e.harness import BUSYBOX
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.mark.parametrize("of", ["containers/json?all=1&", "networks?", "volumes?"])
+@pytest.mark.parametrize("pattern", [".{1000}", "(?P<a>x){9}", r"\pL", r"\PL", "\u2028", "x" * 201, "\n"])
+def test_no_filter_takes_more_memory_than_its_text(gate, of, pattern):
+    status, said = gate.ask("GET", f"/{of}filters={as_query({'name': [pattern]})}")
+    assert status == 403, said
+    assert "(query)" in said["message"]
+
+
+@pytest.mark.parametrize("pattern", ["web", "^web$", "^/web", "(db|web)", "w.b", "[v-x]eb", r"we\w", "w?e+b+"])
+def test_ordinary_filters_find_what_they_name(gate, pattern):
+    gate.create("web")
+    gate.create("other")
+    _, found = gate.ask("GET", f"/containers/json?all=1&filters={as_query({'name': [pattern]})}")
+    assert [each["Names"] for each in found] == [["/web"]]
+
+
+def test_what_lists_tell_of_a_container_is_limited(gate):
+    for asked in (
+        {"Labels": {"x": "<" * 20_000}},
+        {"Labels": {"x": "\u2028" * 20_000}},
+        {"ExposedPorts": {f"{port}/tcp": {} for port in range(1, 1002)}},
+        {"ExposedPorts": {"1-65535/tcp": {}}},
+    ):
+        status, said = gate.create("", **asked)
+        assert status == 403, said
+    cli(gate, "create", "--name", "box", BUSYBOX)
+    cli(gate, "commit", "-c", "EXPOSE 1-2000/tcp", "box", "exposing")
+    assert b"more than 1000 ports" in cli(gate, "create", "exposing", check=False).stderr
+    cli(gate, "rmi", "exposing")
+
+
+def test_an_image_is_found_by_the_beginning_of_its_id_among_ones_own_alone(gate, gate_of):
+    other = gate_of("limits-other").start()
+    cli(other, "create", "--name", "box", BUSYBOX)
+    cli(other, "commit", "box", "mine")
+    theirs = cli(other, "image", "inspect", "-f", "{{.Id}}", "mine").stdout.decode().strip()
+    for beginning in (theirs, theirs[7:], theirs[7:19]):
+        assert cli(other, "image", "inspect", beginning).returncode == 0
+        assert b"No such image" in cli(gate, "image", "inspect", beginning, check=False).stderr
+    shared = gate.engine.images.get(BUSYBOX).id
+    assert json.loads(cli(gate, "image", "inspect", shared[7:19]).stdout)[0]["RepoTags"] == [BUSYBOX]
+
+
+def test_no_image_tells_whether_others_share_its_layers(gate):
+    _, found = gate.ask("GET", "/images/json?shared-size=1")
+    assert found
+    assert {each["SharedSize"] for each in found} == {-1}
+    _, usage = gate.ask("GET", "/system/df")
+    assert all(each["SharedSize"] == -1 for each in usage["Images"])
+
+
+def test_refusals_do_not_fill_a_log(gate_of):
+    gate = gate_of("limits-log").start()
+    for _ in range(150):
+        assert gate.ask("GET", f"/{'a' * 10_000}")[0] == 403
+    assert gate.log.stat().st_size < 400_000
+
+
+def as_query(filters):
+    return quote(json.dumps(filters))
