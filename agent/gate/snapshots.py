@@ -14,7 +14,7 @@ from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any
 
 from agent.files import tar
-from agent.gate import keeping
+from agent.gate import keeping, packed
 from agent.gate.own import LABEL
 from agent.gate.removal import LABEL_INTENT
 from agent.threads import in_thread
@@ -43,7 +43,7 @@ async def commit(
     """
     with keeping.anchored(gate) as files:
         async with _paused(gate, container), gate.upstream.request("GET", _export(container["Id"])) as exported:
-            (await keeping.bring_in(gate, files, exported.pieces(), most)).done()
+            (await keeping.bring_in(gate, files, packed.unmistaken(exported.pieces()), most)).done()
         config = {name: value for name, value in container["Config"].items() if name not in _OF_ITS_PLACE}
         async with _stand_in(gate, {**config, "Image": files}) as stand_in:
             answer = await gate.upstream.ask(

@@ -1,5 +1,6 @@
 """What the engine does with a container's files by their paths on the host, while somebody changes them."""
 
+import bz2
 import gzip
 import io
 import json
@@ -205,9 +206,29 @@ def test_the_engine_unpacks_nothing_with_as_much_memory_as_is_asked_for(gate, pa
     method = "PUT" if "archive" in to else "POST"
     assert gate.ask(method, to, packed) == (
         400,
-        {"message": "the archive is packed by zstd, bzip2 or xz; send it as it is, or by gzip"},
+        {"message": "the archive is packed by zstd, bzip2 or xz, or twice; send it as it is, or by gzip"},
     )
     assert gate.ask(method, to, lzma.compress(tar_of({"x": b"1"})))[0] == 400
+    assert gate.ask(method, to, gzip.compress(packed)) == gate.ask(method, to, packed)
+
+
+@pytest.mark.parametrize("packer", [lzma.compress, bz2.compress, gzip.compress])
+@pytest.mark.parametrize("to", ["/containers/unpacked/archive?path=/", "/images/create?fromSrc=-"])
+def test_nor_what_was_packed_once_more(gate, packer, to):
+    gate.create("unpacked")
+    method = "PUT" if "archive" in to else "POST"
+    status, answer = gate.ask(method, to, gzip.compress(packer(tar_of({"inner": b"1"}))))
+    assert (status, "or twice" in answer["message"]) == (400, True)
+    assert cli(gate, "cp", "unpacked:/inner", "-", check=False).returncode != 0
+
+
+def test_the_first_name_in_a_commit_is_no_mark_of_a_packer(gate):
+    """`export` begins with the first name of the container, which is the build's to choose."""
+    cli(gate, "run", "--name", "marked", BUSYBOX, "sh", "-c", "echo own >/BZh9 && rm /.dockerenv")
+    cli(gate, "commit", "marked", "marked:1")
+    assert cli(gate, "run", "--rm", "marked:1", "cat", "/BZh9").stdout == b"own\n"
+    cli(gate, "rm", "marked")
+    cli(gate, "rmi", "marked:1")
 
 
 def test_an_archive_packed_by_gzip_is_taken_in_one_or_several_members(gate):
