@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from agent.errors import InvalidArchive
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 Read = Callable[[int], bytes]
 
@@ -24,8 +24,8 @@ BLOCK = 512  # bytes; POSIX.1-2017, pax, 'ustar Interchange Format'
 _PIECE = 256 * 1024
 _MAX_HEADERS = 8  # extended ones, before a member
 _MAX_RECORDS = 100  # in a pax header
-_MAX_EXTENDED = 1024**2  # bytes of one pax header or long name; real ones hold a name or two of 4096 bytes at most
-_NUMBER = re.compile(rb" *([0-7]*)(?:[ \0].*)?", re.DOTALL)
+MAX_EXTENDED = 1024**2  # bytes of one pax header or long name; real ones hold a name or two of 4096 bytes at most
+_NUMBER = re.compile(rb"[ \0]*([0-7]*)(?:[ \0].*)?", re.DOTALL)
 _DECIMAL = re.compile(rb"[0-9]{1,20}")
 
 
@@ -58,7 +58,7 @@ _KINDS = {
 # Headers that tell more of what comes after them: pax for all members and for the next one (X on Solaris), GNU's.
 _PAX_GLOBAL = b"g"
 _PAX = {_PAX_GLOBAL, b"x", b"X"}
-_LONG = {b"L": b"path", b"K": b"linkpath"}
+LONG = {b"L": b"path", b"K": b"linkpath"}
 _PAX_KEYS = {b"path", b"linkpath", b"size", b"mtime"}
 
 
@@ -86,35 +86,36 @@ def members(read: Read) -> Iterator[Member]:
     while any(header := read(BLOCK)):
         _check(header)
         kind = header[156:157]
-        extended = extended + 1 if kind in _PAX or kind in _LONG else 0
+        extended = extended + 1 if kind in _PAX or kind in LONG else 0
         if extended > _MAX_HEADERS:
             raise InvalidArchive(f"the archive is refused: a member has more than {_MAX_HEADERS} extended headers")
         if kind in _PAX:
-            (shared if kind == _PAX_GLOBAL else own).update(_records(_extended(header, read)))
-        elif kind in _LONG:
-            own[_LONG[kind]] = _text(_extended(header, read))
+            (shared if kind == _PAX_GLOBAL else own).update(records(_extended(header, read)))
+        elif kind in LONG:
+            own[LONG[kind]] = text(_extended(header, read))
         else:
             # An empty value takes back what a header before told (POSIX.1-2017, pax Extended Header).
-            member = _member(header, {key: value for key, value in (shared | own).items() if value}, read)
-            yield member
-            for _ in member.data:
+            found = member(header, {key: value for key, value in (shared | own).items() if value}, read)
+            yield found
+            for _ in found.data:
                 pass
             own = {}
 
 
-def _member(header: bytes, more: dict[bytes, bytes], read: Read) -> Member:
+def member(header: bytes, more: Mapping[bytes, bytes], read: Read) -> Member:
+    """The member with that header, of which headers before it told more. Raises InvalidArchive."""
     name = more.get(b"path", _name(header))
     kind = Kind.SPARSE if b"sparse" in more else _KINDS.get(header[156:157], Kind.OTHER)
     if header[156:157] == b"\0" and name.endswith(b"/"):
         kind = Kind.FOLDER  # how it was written before POSIX
-    size = _size(header, more) if kind is Kind.FILE else 0
+    size = size_of(header, more) if kind is Kind.FILE else 0
     return Member(
         name=_decode(name),
         kind=kind,
         mode=_number(header[100:108]) & 0o7777,
         mtime=_mtime(more[b"mtime"]) if b"mtime" in more else _number(header[136:148]),
         size=size,
-        target=_decode(more.get(b"linkpath", _text(header[157:257]))),
+        target=_decode(more.get(b"linkpath", text(header[157:257]))),
         data=_data(size, read),
     )
 
@@ -138,12 +139,13 @@ def _check(header: bytes) -> None:
 
 
 def _name(header: bytes) -> bytes:
-    name = _text(header[:100])
-    prefix = _text(header[345:500]) if header[257:263] == b"ustar\0" else b""
+    name = text(header[:100])
+    prefix = text(header[345:500]) if header[257:263] == b"ustar\0" else b""
     return prefix + b"/" + name if prefix else name
 
 
-def _size(header: bytes, more: dict[bytes, bytes]) -> int:
+def size_of(header: bytes, more: Mapping[bytes, bytes]) -> int:
+    """The bytes of its data, if it is of a kind that has any. Raises InvalidArchive."""
     if b"size" in more:
         if not _DECIMAL.fullmatch(more[b"size"]):
             raise _broken("a size")
@@ -165,31 +167,34 @@ def _mtime(text: bytes) -> float:
 
 
 def _extended(header: bytes, read: Read) -> bytes:
-    size = _size(header, {})
-    if size > _MAX_EXTENDED:
-        raise InvalidArchive(f"the archive is refused: one of its extended headers is over {_MAX_EXTENDED} bytes")
+    size = size_of(header, {})
+    if size > MAX_EXTENDED:
+        raise InvalidArchive(f"the archive is refused: one of its extended headers is over {MAX_EXTENDED} bytes")
     return b"".join(_data(size, read))
 
 
-def _records(body: bytes) -> dict[bytes, bytes]:
-    """A pax header's records, each `length key=value` and a line's end; only those that matter here are kept."""
-    records: dict[bytes, bytes] = {}
+def records(body: bytes, most: int = _MAX_RECORDS) -> dict[bytes, bytes]:
+    """A pax header's records, each `length key=value` and a line's end; only those that matter here are kept.
+
+    Raises InvalidArchive if they are damaged or more than `most`.
+    """
+    kept: dict[bytes, bytes] = {}
     at = count = 0
     while at < len(body):
         count += 1
-        if count > _MAX_RECORDS:
-            raise InvalidArchive(f"the archive is refused: a pax header has more than {_MAX_RECORDS} records")
+        if count > most:
+            raise InvalidArchive(f"the archive is refused: a pax header has more than {most} records")
         space = body.find(b" ", at, at + 20)
         length = int(body[at:space]) if space > at and body[at:space].isdigit() else 0
         key, equals, value = body[space + 1 : at + length].partition(b"=")
         if not equals or value[-1:] != b"\n" or at + length > len(body):
             raise _broken("a pax header")
         if key in _PAX_KEYS:
-            records[key] = value[:-1]
+            kept[key] = value[:-1]
         elif key.startswith(b"GNU.sparse."):
-            records[b"sparse"] = b"yes"
+            kept[b"sparse"] = b"yes"
         at += length
-    return records
+    return kept
 
 
 def _number(field: bytes) -> int:
@@ -204,7 +209,8 @@ def _number(field: bytes) -> int:
     return int(match[1] or b"0", 8)
 
 
-def _text(field: bytes) -> bytes:
+def text(field: bytes) -> bytes:
+    """What a field has before its first null byte."""
     return field.partition(b"\0")[0]
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from agent.errors import InvalidRequest, TooLarge
-from agent.files import tar
+from agent.files import tar, tar_headers
 from agent.gate import strict_json
 from agent.gate.packed import BZIP2, GZIP, NOT_GZIP, XZ
 
@@ -153,16 +153,17 @@ class Archive:
         Layers are those that the config names: the engine looks at none that it has already, so that a digest alone
         would be enough to get at what is in another's.
         """
-        written: dict[_Part, _Written] = {}
+        written: dict[tuple[_Part, bool], _Written] = {}  # by whether it is a layer; a file may be there as both
         manifest = []
         for image, anchor in zip(self._images, anchors, strict=True):
-            parts = [self._part(each) for each in (image["Config"], *image["Layers"])]
-            for part in parts:
-                if part not in written:
+            told = self._part(image["Config"])
+            parts = [(told, False), *((self._part(each), True) for each in image["Layers"])]
+            for part, is_layer in parts:
+                if (part, is_layer) not in written:
                     with _readable():
-                        written[part] = self._copy(part, f"{len(written)}", out)
-            config, *layers = (written[part] for part in parts)
-            facts = self._json(parts[0], image["Config"], _MOST_CONFIG)
+                        written[part, is_layer] = self._copy(part, f"{len(written)}", out, is_layer=is_layer)
+            config, *layers = (written[each] for each in parts)
+            facts = self._json(told, image["Config"], _MOST_CONFIG)
             if strict_json.told(facts) > _MOST_CONFIG:
                 raise TooLarge(f"{image['Config']!r} in the archive is over {_MOST_CONFIG} bytes, as it would be told")
             if [each.digest for each in layers] != _diff_ids(facts):
@@ -229,11 +230,11 @@ class Archive:
             plain = self._links[plain]
         raise InvalidRequest(f"the archive lacks {name!r}, which {_MANIFEST} names")
 
-    def _copy(self, part: _Part, name: str, out: IO[bytes]) -> _Written:
+    def _copy(self, part: _Part, name: str, out: IO[bytes], *, is_layer: bool) -> _Written:
         if any(_begins(self._file, part.at, magic) for magic in NOT_GZIP):
             raise InvalidRequest("a layer is packed by other than gzip, and its size cannot be told")
         sizer = zlib.decompressobj(wbits=31) if _begins(self._file, part.at, GZIP) else None
-        digest = hashlib.sha256()
+        digest, headers = hashlib.sha256(), tar_headers.Headers()
         out.write(_head(name, part.size))
         self._file.seek(part.at)
         left = part.size
@@ -244,6 +245,8 @@ class Archive:
             for inside in [piece] if sizer is None else _unpacked(sizer, piece):
                 self._count(len(inside))
                 digest.update(inside)
+                if is_layer:
+                    headers.of(inside)  # raises for what has sparse files: their size is not what is counted
         if sizer is not None and not sizer.eof:
             raise InvalidRequest("a layer ends in the middle of its gzip stream")
         out.write(bytes(-part.size % tar.BLOCK))

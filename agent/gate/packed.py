@@ -2,7 +2,7 @@
 
 The engine takes others as well, and gives their unpackers as much memory as an archive asks for; it counts in no
 build's limits. Without the mend for CVE-2026-41567 it may run them from a container's own files. So it is sent
-nothing that begins as what is packed does.
+nothing that begins as what is packed does. Nor is it sent sparse files: what is counted is what comes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 from agent.errors import InvalidRequest
+from agent.files.tar_headers import Headers
 from agent.gate.exchange import CHUNK
 from agent.threads import in_thread
 
@@ -29,7 +30,7 @@ _GZIP_FORMAT = 31  # zlib's number for it, with the largest window
 
 
 async def plain(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The tar that is in it. Raises InvalidRequest if it is packed by anything but gzip, or that is damaged."""
+    """The tar that is in it. Raises InvalidRequest if it is packed by other than gzip, damaged, or has sparse files."""
     first, whole = await _begun(pieces)
     packers = NOT_GZIP
     if first.startswith(GZIP):
@@ -37,7 +38,10 @@ async def plain(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         packers = _PACKED
     if first.startswith(packers):
         raise InvalidRequest("the archive is packed by zstd, bzip2 or xz, or twice; send it as it is, or by gzip")
+    headers = Headers()
     async for piece in whole:
+        if not headers.passes(len(piece)):
+            await in_thread(headers.of, piece)
         yield piece
 
 

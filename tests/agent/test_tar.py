@@ -46,6 +46,14 @@ def pax(body, kind=b"x"):
     return header(kind=kind, size=len(body)) + body + bytes(-len(body) % 512)
 
 
+def sparse_tar(name, size):
+    """A tar with a file of that size that is all hole, as `tar -S` makes it (GNU tar, Sparse Formats, PAX 1.0)."""
+    told = {"major": 1, "minor": 0, "name": name, "realsize": size}
+    records = (f" GNU.sparse.{key}={value}\n" for key, value in told.items())
+    body = "".join(f"{len(each) + 2}{each}" for each in records).encode()
+    return pax(body) + header(name, size=512) + f"1\n{size}\n0\n".encode().ljust(512, b"\0") + END
+
+
 @pytest.mark.parametrize("tar_format", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
 @given(
     told=st.lists(

@@ -11,6 +11,7 @@ import zlib
 
 import pytest
 
+from tests.agent.test_tar import sparse_tar
 from tests.e2e.gate_process import POLICY, cli
 from tests.e2e.harness import BUSYBOX, image_ids
 
@@ -172,6 +173,15 @@ def test_a_bomb_is_not_unpacked(gate_of):
     for data in (gzip.compress(bytes(32 * 1024**2)), archive([WHOLE], ("c.json", CONFIG), ("l.tar", bomb))):
         status, answer = load(gate, data)
         assert (status, "8388608 bytes" in answer["message"]) == (400, True), answer
+
+
+@pytest.mark.parametrize("packer", [bytes, gzip.compress])
+def test_no_layer_is_larger_than_what_is_counted(gate, packer):
+    layer = sparse_tar("f", 10**9)
+    digest = f"sha256:{hashlib.sha256(layer).hexdigest()}"
+    config = json.dumps({**json.loads(CONFIG), "rootfs": {"type": "layers", "diff_ids": [digest]}}).encode()
+    status, answer = load(gate, archive([WHOLE], ("c.json", config), ("l.tar", packer(layer))))
+    assert (status, "has a sparse file" in answer["message"]) == (400, True)
 
 
 def test_only_what_a_build_may_use_is_saved(gate, foreign):

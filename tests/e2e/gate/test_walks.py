@@ -5,10 +5,12 @@ import gzip
 import io
 import json
 import lzma
+import subprocess
 import tarfile
 
 import pytest
 
+from tests.agent.test_tar import sparse_tar
 from tests.e2e.gate_process import cli
 from tests.e2e.harness import BUSYBOX, until
 from tests.e2e.test_builds import tar_of
@@ -220,6 +222,29 @@ def test_nor_what_was_packed_once_more(gate, packer, to):
     status, answer = gate.ask(method, to, gzip.compress(packer(tar_of({"inner": b"1"}))))
     assert (status, "or twice" in answer["message"]) == (400, True)
     assert cli(gate, "cp", "unpacked:/inner", "-", check=False).returncode != 0
+
+
+@pytest.mark.parametrize("packer", [bytes, gzip.compress])
+@pytest.mark.parametrize("to", ["/containers/sparse/archive?path=/", "/images/create?fromSrc=-"])
+def test_no_more_is_written_than_comes(gate, packer, to):
+    gate.create("sparse")
+    data = tar_of({"before": b"1" * 700})[:1536] + sparse_tar("sparse", 10**9)
+    status, answer = gate.ask("PUT" if "archive" in to else "POST", to, packer(data))
+    assert (status, "has a sparse file" in answer["message"]) == (400, True)
+    assert cli(gate, "cp", "sparse:/sparse", "-", check=False).returncode != 0
+
+
+def test_other_files_are_put_as_they_come(gate):
+    """Links, long names, headers of the archive's own, and nothing after the last file."""
+    gate.create("put")
+    script = "mkdir d; echo own >d/file; ln d/file hard; ln -s d soft; echo long >d/$(printf %0200d 1); : >d/é"
+    for how in ("--format=gnu", "--format=pax --pax-option=comment=x"):
+        tar = f"set -e; cd $(mktemp -d); {script}; tar -c {how} d hard soft"
+        data = subprocess.run(["bash", "-c", tar], capture_output=True, check=True).stdout.rstrip(b"\0")
+        data += bytes(-len(data) % 512)
+        assert gate.ask("PUT", "/containers/put/archive?path=/tmp", data)[0] == 200
+        assert cli(gate, "cp", "put:/tmp/hard", "-").stdout.count(b"own\n") == 1
+        assert cli(gate, "cp", f"put:/tmp/d/{1:0200d}", "-").stdout.count(b"long\n") == 1
 
 
 def test_the_first_name_in_a_commit_is_no_mark_of_a_packer(gate):
