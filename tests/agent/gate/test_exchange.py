@@ -1,4 +1,4 @@
-"""An answer that nobody reads does not keep what it is made of for ever."""
+"""An answer that nobody reads does not keep what it is made of for ever, nor does a body the turn of others."""
 
 import asyncio
 
@@ -56,3 +56,35 @@ async def relayed(path, pieces, patience, read):
 )
 def test_an_answer_ends_if_it_is_not_read_and_not_if_it_comes_slowly(tmp_path, pieces, read, end):
     assert asyncio.run(relayed(tmp_path / "s", pieces(), 0.2, read)) is end
+
+
+async def read_beside(chunks):
+    """The pieces of a body that has come in those chunks, and how many times another had its turn meanwhile."""
+    reader = Reader()
+    reader.feed_data(b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    reader.feed_data(b"".join(b"%x\r\n%b\r\n" % (len(each), each) for each in chunks) + b"0\r\n\r\n")
+    exchange = Exchange(reader, None, h11.Connection(h11.SERVER))
+    await exchange.begin()
+    turns = 0
+
+    async def other():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.ensure_future(other())
+    pieces = [piece async for piece in exchange.body()]
+    beside.cancel()
+    return pieces, turns
+
+
+def test_many_small_chunks_are_few_pieces_and_others_have_their_turn_between_them():
+    pieces, turns = asyncio.run(read_beside([b"x"] * 40_000))
+    assert b"".join(pieces) == b"x" * 40_000
+    assert len(pieces) <= 2  # as often as was read
+    assert turns >= 40_000 // 250
+
+
+def test_a_large_chunk_is_one_piece():
+    assert asyncio.run(read_beside([b"x" * 100_000]))[0] == [b"x" * 100_000]
