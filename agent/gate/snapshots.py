@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import secrets
 from contextlib import asynccontextmanager
-from tempfile import TemporaryFile
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
+from agent.errors import TooLarge
 from agent.files import tar
+from agent.files.tar_headers import Headers
 from agent.gate import keeping, packed
 from agent.gate.own import LABEL
 from agent.gate.removal import LABEL_INTENT
@@ -31,6 +32,7 @@ _MADE_BY_ENGINE = {
     *("/.dockerenv", "/dev", "/dev/console", "/dev/pts", "/dev/shm", "/etc/hostname", "/etc/hosts", "/etc/mtab"),  # noqa: S108 - in containers
     *("/etc/resolv.conf", "/proc", "/sys"),
 }
+_MOST_FILES = 500_000  # in a tree that is compared: each takes some 200 bytes of memory
 _OF_ITS_PLACE = ("MacAddress", "NetworkDisabled")
 
 
@@ -55,12 +57,14 @@ async def commit(
 
 async def changes(gate: Gate, container: dict[str, Any]) -> list[dict[str, Any]]:
     """What it has that its image has not, and the other way round, by path (Docker API, ContainerChanges)."""
-    async with _stand_in(gate, {"Image": container["Image"], "Cmd": ["none"]}) as stand_in:
-        before = await _files(gate, stand_in)
-    return [{"Path": path, "Kind": kind} for path, kind in differences(before, await _files(gate, container["Id"]))]
+    async with gate.diffing:
+        async with _stand_in(gate, {"Image": container["Image"], "Cmd": ["none"]}) as stand_in:
+            before = await _files(gate, stand_in)
+        after = await _files(gate, container["Id"])
+        return await in_thread(lambda: [{"Path": path, "Kind": kind} for path, kind in differences(before, after)])
 
 
-def differences(before: dict[str, tuple[Any, ...]], after: dict[str, tuple[Any, ...]]) -> Iterator[tuple[str, int]]:
+def differences(before: dict[str, int], after: dict[str, int]) -> Iterator[tuple[str, int]]:
     """The paths in which two trees differ, and the folders of these; of a folder that is gone, itself alone."""
     found = dict.fromkeys(after.keys() - before.keys(), ADDED)
     found |= {path: MODIFIED for path in after.keys() & before.keys() if after[path] != before[path]}
@@ -106,19 +110,23 @@ async def _stand_in(gate: Gate, config: dict[str, Any]) -> AsyncIterator[str]:
                 gate.journal.add("container", made)  # to be tried again at the end
 
 
-async def _files(gate: Gate, container: str) -> dict[str, tuple[Any, ...]]:
-    """What can be told of each of its files, by path."""
-    with TemporaryFile(dir=gate.journal.folder) as file:
-        async with gate.upstream.request("GET", _export(container)) as exported:
-            async for piece in keeping.capped(exported.pieces(), gate.policy.limits.image_bytes):
-                await in_thread(file.write, piece)
-        return await in_thread(_read, file)
+async def _files(gate: Gate, container: str) -> dict[str, int]:
+    """What stands for all that is told of each of its files, by path. Raises TooLarge."""
+    found: dict[str, int] = {}
+    headers = Headers()
+    async with gate.upstream.request("GET", _export(container)) as exported:
+        async for piece in keeping.capped(exported.pieces(), gate.policy.limits.image_bytes):
+            if not headers.passes(len(piece)):
+                found |= await in_thread(_read, headers, piece)
+            if len(found) > _MOST_FILES:
+                raise TooLarge(f"the container has over {_MOST_FILES} files, too many to compare with its image's")
+    return found
 
 
-def _read(file: IO[bytes]) -> dict[str, tuple[Any, ...]]:
-    file.seek(0)
-    members = ((f"/{member.name.strip('/')}", member) for member in tar.members(file.read))
-    return {path: _told(each) for path, each in members if path not in _MADE_BY_ENGINE}
+def _read(headers: Headers, piece: bytes) -> dict[str, int]:
+    members = (tar.member(*header, bytes) for header in headers.of(piece))  # nobody reads their data
+    by_path = {f"/{member.name.strip('/')}": hash(_told(member)) for member in members}
+    return {path: told for path, told in by_path.items() if path not in _MADE_BY_ENGINE}
 
 
 def _told(member: tar.Member) -> tuple[Any, ...]:

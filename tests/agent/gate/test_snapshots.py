@@ -2,7 +2,7 @@
 
 from agent.gate.snapshots import ADDED, DELETED, MODIFIED, differences
 
-TREE = {"/a": (1,), "/a/b": (1,), "/a/b/c": (1,), "/x": (1,)}
+TREE = {"/a": 1, "/a/b": 1, "/a/b/c": 1, "/x": 1}
 
 
 def test_the_same_trees_differ_in_nothing():
@@ -10,7 +10,7 @@ def test_the_same_trees_differ_in_nothing():
 
 
 def test_what_is_new_or_other_is_told_with_its_folders():
-    after = {**TREE, "/a/b/c": (2,), "/n": (1,), "/n/m": (1,)}
+    after = {**TREE, "/a/b/c": 2, "/n": 1, "/n/m": 1}
     assert dict(differences(TREE, after)) == {
         "/a": MODIFIED,
         "/a/b": MODIFIED,

@@ -7,6 +7,8 @@ import json
 import lzma
 import subprocess
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +31,12 @@ def files_of(gate, image):
                 with tarfile.open(fileobj=archive.extractfile(layer)) as files:
                     found |= {each.name: files.extractfile(each).read() for each in files if each.isreg()}
     return found
+
+
+def written_by(gate):
+    """The bytes that its process has written, to files and elsewhere (proc_pid_io(5))."""
+    told = Path(f"/proc/{gate.process.pid}/io").read_text()
+    return int(dict(line.split(": ") for line in told.splitlines())["wchar"])
 
 
 def test_a_volume_is_filled_from_the_image_if_no_container_has_had_it_alone(gate):
@@ -94,6 +102,19 @@ def test_a_diff_is_the_engines_own(gate):
     assert by_path["/bin/true"] == 2
     assert cli(gate, "create", "--name", "same", BUSYBOX).stdout
     assert gate.ask("GET", "/containers/same/changes") == (200, None)
+
+
+def test_diffs_are_made_one_by_one_and_keep_no_data(gate):
+    """A file that is all hole takes nothing of the container's disk, and all of its size in an export."""
+    cli(gate, "run", "--name", "holes", BUSYBOX, "truncate", "-s", "200000000", "/holes")
+    mine, before, most = len(gate.own()), written_by(gate), 0
+    with ThreadPoolExecutor() as pool:
+        asked = [pool.submit(gate.ask, "GET", "/containers/holes/changes") for _ in range(4)]
+        while not all(each.done() for each in asked):
+            most = max(most, len(gate.own()))
+    assert [each.result() for each in asked] == [(200, [{"Path": "/holes", "Kind": 1}])] * 4
+    assert most == mine + 1
+    assert written_by(gate) - before < 10_000_000
 
 
 def test_no_size_is_told_for_which_the_engine_looks_into_folders(gate):
