@@ -199,6 +199,9 @@ class Engine(Protocol):
     async def has_path(self, container: str, path: str) -> bool:
         """Whether a container has anything of that name, started or not."""
 
+    async def waits_at(self, container: str, path: str) -> bool:
+        """Whether whoever opens it in a container, started or not, waits: it is a pipe or a device, also by a link."""
+
     async def write_file(self, container: str, path: str, content: bytes, mode: int) -> None:
         """Write a file, owned by root, into a container's own file system, started or not."""
 

@@ -44,6 +44,7 @@ class Preparation:
     settings: SourceSettings
     registries: Registries
     _users: dict[tuple[str, str], tuple[User | None, str]] = field(default_factory=dict)
+    _startable: set[str] = field(default_factory=set)  # images of which containers can be started
     _shells: dict[str, bool] = field(default_factory=dict)  # whether an image has the shell of freestyle jobs
 
     async def prepare(
@@ -81,6 +82,17 @@ class Preparation:
         if not user.known:
             entry = users.with_entry(passwd, user, toolkit.HOME).encode()
             await self.engine.write_file(container, "/etc/passwd", entry, 0o644)
+
+    async def see_it_can_start(self, container: str, image: Image) -> None:
+        """Raise ImageUnavailable if the engine would wait for the image's users for ever, with the container locked.
+
+        While one is locked, the engine removes no image at all. Looked at once for each image.
+        """
+        if image.id not in self._startable:
+            for path in ("/etc/passwd", "/etc/group"):
+                if await self.engine.waits_at(container, path):
+                    raise ImageUnavailable(f"{path} in the image is no file: no container of it can be started")
+            self._startable.add(image.id)
 
     async def give_shell(self, build: Build, container: str, image: Image) -> None:
         """Let an agent's image have a /bin/sh: freestyle jobs name that file (hudson.tasks.Shell)."""

@@ -181,6 +181,7 @@ class _Run:
             self._stop.check()
             with held.phases("create"):
                 container = await self._engine.create(self._name, spec)
+                await preparation.see_it_can_start(container, image)
                 await preparation.give_to_user(held.build, container, image)
                 await preparation.give_shell(held.build, container, image)
                 await self._open_docker()

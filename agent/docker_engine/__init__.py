@@ -173,6 +173,19 @@ class DockerEngine:
         await self._inspect(container)
         return False
 
+    async def waits_at(self, container: str, path: str) -> bool:
+        """Whether whoever opens it there waits: for the other end of a pipe, say, also behind a link."""
+        for _ in range(2):  # the target of a link is told without further links (moby/moby, archive_unix.go, statPath)
+            look = self._calls.long(f"look at {path} in container {container}", partial(_head_archive, container, path))
+            stat = await unless(HTTPStatus.NOT_FOUND, look)
+            if stat is None:
+                await self._inspect(container)
+                return False
+            if stat.target is None:
+                return stat.waits
+            path = stat.target
+        return True
+
     async def write_file(self, container: str, path: str, content: bytes, mode: int) -> None:
         """Write a file, owned by root; missing parents are made. Raises EngineError if the path is a folder."""
         put = partial(_put_archive, container, wire.file_archive(path, content, mode))
@@ -314,9 +327,9 @@ def _get_archive(container: str, path: str, connection: Connection) -> bytes:
     return connection.read(wire.MAX_ARCHIVE)
 
 
-def _head_archive(container: str, path: str, connection: Connection) -> bool:
+def _head_archive(container: str, path: str, connection: Connection) -> wire.PathStat:
     connection.ask("HEAD", f"/containers/{quote(container)}/archive?path={quote(path)}")
-    return True
+    return wire.path_stat(connection.response.headers["X-Docker-Container-Path-Stat"])
 
 
 def _update(container: str, body: bytes, connection: Connection) -> None:

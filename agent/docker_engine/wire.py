@@ -11,6 +11,7 @@ import json
 import re
 import tarfile
 import time
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ Json = dict[str, Any]
 
 API_VERSION = "1.45"  # Docker Engine 26, the first with volume subpaths
 ICC = "com.docker.network.bridge.enable_icc"
+_LINK = 1 << 27  # Go, io/fs, FileMode, as the next: a device, pipe, socket, character device, other
+_WAITS = 1 << 26 | 1 << 25 | 1 << 24 | 1 << 21 | 1 << 19
 _NEVER = "0001-01-01T00:00:00Z"  # Go's zero time: how the engine writes "not yet"
 
 # Builds are the first to go when the host itself runs out of memory, before the engine and the service.
@@ -257,6 +260,20 @@ def archived_file(doing: str, archive: bytes) -> bytes | None:
             raise EngineError(f"could not {doing}: it has {member.size} bytes, and {_MAX_FILE} is the most")
         content = tar.extractfile(member)
         return None if content is None else content.read()
+
+
+@dataclass(frozen=True, slots=True)
+class PathStat:
+    """What is at a path in a container: whether who opens it waits, and where it leads if it is a link."""
+
+    waits: bool
+    target: str | None
+
+
+def path_stat(header: str) -> PathStat:
+    """From X-Docker-Container-Path-Stat, whose mode is Go's os.FileMode."""
+    stat = json.loads(base64.b64decode(header))
+    return PathStat(bool(stat["mode"] & _WAITS), stat["linkTarget"] if stat["mode"] & _LINK else None)
 
 
 def update_body(cpus: float, memory: int) -> bytes:

@@ -232,10 +232,23 @@ async def test_several_may_remove_one_container(subject):
         lambda engine, name: engine.mounts(name),
         lambda engine, name: engine.read_file(name, "/etc/passwd"),
         lambda engine, name: engine.has_path(name, "/etc/passwd"),
+        lambda engine, name: engine.waits_at(name, "/etc/passwd"),
         lambda engine, name: engine.write_file(name, "/etc/passwd", b"", 0o644),
         lambda engine, name: engine.make_link(name, "/etc/passwd", "group"),
     ],
-    ids=["attach", "logs", "start", "wait", "stats", "mounts", "read_file", "has_path", "write_file", "make_link"],
+    ids=[
+        "attach",
+        "logs",
+        "start",
+        "wait",
+        "stats",
+        "mounts",
+        "read_file",
+        "has_path",
+        "waits_at",
+        "write_file",
+        "make_link",
+    ],
 )
 async def test_a_missing_container_is_told_as_such(subject, verb):
     with pytest.raises(ContainerNotFound):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import secrets
 import tarfile
 from itertools import pairwise
 
@@ -235,3 +236,31 @@ def test_the_idempotency_key_makes_one_build_of_two_posts(service):
     assert first.json()["id"] == second.json()["id"]
     other = service.client.post("/v1/builds", json=body | {"priority": 1}, headers={"Idempotency-Key": "k1"})
     assert other.status_code == 409
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"etc/passwd": tarfile.FIFOTYPE},
+        {"etc/group": tarfile.FIFOTYPE},
+        {"pipe": tarfile.FIFOTYPE, "etc/passwd": "/pipe"},
+    ],
+    ids=["passwd", "group", "link"],
+)
+def test_an_image_whose_users_the_engine_would_wait_for_is_not_started(service, files):
+    """The engine would keep the container locked, and remove no image of anybody."""
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as archive:
+        for name, kind in files.items():
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = (kind, "") if isinstance(kind, bytes) else (tarfile.SYMTYPE, kind)
+            archive.addfile(member)
+    image = f"sibling-test/piped:{secrets.token_hex(8)}"
+    service.docker.api.import_image_from_data(data.getvalue(), *image.split(":"))
+    try:
+        build = service.run(image=image, user="nobody", commands=["true"])
+        assert (build["result"], build["reason"]) == ("NOT_BUILT", "image")
+        assert "no container of it can be started" in build["message"]
+        service.assert_nothing_left()
+    finally:
+        service.docker.images.remove(image)

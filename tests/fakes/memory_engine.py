@@ -246,6 +246,10 @@ class MemoryEngine:
     async def has_path(self, container, path):
         return path in self._on("has_path", container).files
 
+    async def waits_at(self, container, path):
+        self._on("waits_at", container)
+        return False
+
     async def write_file(self, container, path, content, mode):
         self._on("write_file", container).files[path] = content
 
