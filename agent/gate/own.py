@@ -124,12 +124,12 @@ class Own:
 
     def shown(self, image: dict[str, Any]) -> dict[str, Any]:
         """The same with the names that it has for this build, and no others."""
-        own = [tag for tag, image_id in self._journal.all("tag").items() if image_id == image["Id"]]
+        own = [familiar(tag) for tag, image_id in self._journal.all("tag").items() if image_id == image["Id"]]
         theirs = [name for name in self.shared_names(image) if name not in own]
         theirs_too = [name for name in image.get("RepoDigests") or () if self.allows(name)]
         digests = [*dict.fromkeys((*self.digests.get(image["Id"], ()), *theirs_too))]
         driver = {"GraphDriver": {**image["GraphDriver"], "Data": None}} if "GraphDriver" in image else {}
-        return {**image, **driver, "RepoTags": [*map(familiar, own), *theirs], "RepoDigests": digests}
+        return {**image, **driver, "RepoTags": [*own, *theirs], "RepoDigests": digests}
 
     def shared_names(self, image: dict[str, Any]) -> list[str]:
         """Those by which policy lets builds use it."""

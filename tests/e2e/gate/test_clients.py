@@ -85,6 +85,7 @@ docker images --filter before=PREimage:2 -q PREimage | wc -l
 docker image inspect -f '{{{{.RepoTags}}}}' PREimage:2
 docker history --format '{{{{.Comment}}}}' PREimage:1 | head -1
 docker save PREimage:1 | docker load
+docker save {BUSYBOX} | docker load; docker images -q {BUSYBOX} | wc -l
 docker save PREimage:1 PREimage:2 -o both.tar; tar -tf both.tar | grep -c manifest.json
 docker export PREcreated | tar -t | grep -c '^bin/busybox$'
 docker export PREcreated | docker import - PREflat:1 | cut -c1-7
