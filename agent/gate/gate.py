@@ -155,11 +155,23 @@ class Gate:
     async def network(self) -> dict[str, Any]:
         """The network of containers that name none, made with the first of them."""
         async with self._networking:
-            if self._network is None or not self.journal.has("network", self._network):
+            found = await self._found_network()
+            if found is None:
                 self._network = await self._made_network()
                 await self._join(self._network)
-        found: dict[str, Any] = (await self.upstream.ask("GET", f"/networks/{self._network}")).done().json()
+                found = (await self.upstream.ask("GET", f"/networks/{self._network}")).done().json()
         self._gateway = gateway(found)
+        return found
+
+    async def _found_network(self) -> dict[str, Any] | None:
+        """It, if it was made and is still there: a prune of the host's takes it while no container is on it."""
+        if self._network is None or not self.journal.has("network", self._network):
+            return None
+        answer = await self.upstream.ask("GET", f"/networks/{self._network}")
+        if answer.status == HTTPStatus.NOT_FOUND:
+            self.journal.remove("network", self._network)
+            return None
+        found: dict[str, Any] = answer.done().json()
         return found
 
     async def _made_network(self) -> str:

@@ -127,6 +127,19 @@ def test_networks_join_containers_by_name_and_volumes_keep_files(gate):
     cli(gate, "volume", "rm", "data")
 
 
+def test_the_network_of_containers_that_name_none_is_made_anew_if_the_host_pruned_it(gate_of):
+    gate = gate_of("pruned").start()
+    cli(gate, "create", "--name", "before", BUSYBOX, "true")
+    (found,) = gate.engine.networks.list(filters={"label": "sibling.gate=pruned"})
+    found.remove()
+    assert cli(gate, "run", "--rm", BUSYBOX, "echo", "again").stdout == b"again\n"
+    (made,) = gate.engine.networks.list(filters={"label": "sibling.gate=pruned"})
+    assert made.id != found.id
+    assert gate.client.networks.get("bridge").id == made.id
+    assert [each.id for each in gate.client.networks.list()] == [made.id]
+    assert cli(gate, "start", "-a", "before").returncode == 0
+
+
 SERVER = ["sh", "-c", "echo page >/index.html; httpd -f -h /"]
 
 
