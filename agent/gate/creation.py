@@ -92,11 +92,12 @@ async def _resolved(gate: Gate, plan: create.Plan, image: dict[str, Any]) -> tup
         raise Refused("bind", "this gate's socket cannot be mounted")
     for folder in plan.folders:
         await _have_folder(gate, folder)
-    networks = {each: await gate.own.network(each) for each in plan.networks}
+    others = _others(gate, plan)
+    networks = {each: await _network(gate, each) for each in plan.networks}
     resolved = {
         "image": image["Id"],  # its name could move meanwhile
         "inherited": image.get("Config") or {},
-        "containers": {each: gate.own.container_id(each) for each in plan.containers},
+        "containers": others,
         "networks": {name: each["Name"] for name, each in networks.items()},
         "volumes": {
             each: await have_volume(gate, each, {"Labels": dict(labels)}) for each, labels in plan.volumes.items()
@@ -107,6 +108,22 @@ async def _resolved(gate: Gate, plan: create.Plan, image: dict[str, Any]) -> tup
         "socket": gate.socket,
     }
     return resolved, [network["Id"], *(each["Id"] for each in networks.values())]
+
+
+def _others(gate: Gate, plan: create.Plan) -> dict[str, str]:
+    """Ids of the containers that it names. Raises InvalidRequest: a 404 is, to clients, of the image, and they pull."""
+    try:
+        return {each: gate.own.container_id(each) for each in plan.containers}
+    except NotFound as error:
+        raise InvalidRequest(str(error)) from error
+
+
+async def _network(gate: Gate, name: str) -> dict[str, Any]:
+    """The same of a network, which the engine would look for at the start only."""
+    try:
+        return await gate.own.network(name)
+    except NotFound as error:
+        raise InvalidRequest(f"{error}: make it before the container") from error
 
 
 async def _have_folder(gate: Gate, folder: str) -> None:

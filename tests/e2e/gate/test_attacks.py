@@ -122,10 +122,10 @@ def test_others_networks_and_volumes_are_not_there(gate, foreign):
     for path in ("/networks/foreign-attacks", "/volumes/foreign-attacks", f"/networks/{foreign['network'].id}"):
         for method in ("GET", "DELETE"):
             assert gate.ask(method, path)[0] == 404
-    assert gate.create(HostConfig={"NetworkMode": "foreign-attacks"})[0] == 404
-    assert gate.create(HostConfig={"NetworkMode": f"container:{foreign['container'].id}"})[0] == 404
-    assert gate.create(HostConfig={"PidMode": "container:foreign-attacks"})[0] == 404
-    assert gate.create(NetworkingConfig={"EndpointsConfig": {"foreign-attacks": {}}})[0] == 404
+    assert gate.create(HostConfig={"NetworkMode": "foreign-attacks"})[0] == 400
+    assert gate.create(HostConfig={"NetworkMode": f"container:{foreign['container'].id}"})[0] == 400
+    assert gate.create(HostConfig={"PidMode": "container:foreign-attacks"})[0] == 400
+    assert gate.create(NetworkingConfig={"EndpointsConfig": {"foreign-attacks": {}}})[0] == 400
     assert gate.ask("GET", "/networks")[1] == [
         each for each in gate.ask("GET", "/networks")[1] if each["Name"] == "bridge"
     ]

@@ -360,6 +360,25 @@ def test_a_name_that_is_taken_is_told_in_the_engines_words(gate):
     assert f'The container name "/box" is already in use by container "{made["Id"]}"' in answer["message"]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--network", "nosuch"),
+        ("--network", "container:nosuch"),
+        ("--pid", "container:nosuch"),
+        ("--ipc", "container:nosuch"),
+        ("--link", "nosuch:l"),
+        ("--volumes-from", "nosuch"),
+    ],
+)
+def test_what_is_not_there_at_a_create_is_not_taken_for_the_image(gate, words):
+    ran = cli(gate, "run", "--rm", *words, BUSYBOX, "true", check=False)
+    assert ran.returncode == 125
+    assert b"locally" not in ran.stderr, "it would be pulled"
+    kind = b"network nosuch not found" if words == ("--network", "nosuch") else b"No such container: nosuch"
+    assert kind in ran.stderr
+
+
 def test_docker_inspect_tells_images_with_slashes_and_what_there_is_not(gate):
     gate.create("box")
     shown = json.loads(cli(gate, "inspect", BUSYBOX, "box").stdout)
