@@ -94,6 +94,7 @@ class Plan:
             **_health_check(config.get("Healthcheck") or {}, resolved.inherited.get("Healthcheck") or {}),
             "Image": resolved.image,
             "ExposedPorts": {port: {} for port in request.ExposedPorts},
+            "Volumes": {each: {} for each in self.mounts.taken_up(request.Volumes)},
             "Labels": {**_undressed(resolved.inherited), **request.Labels, **resolved.labels},
             "HostConfig": {
                 **{

@@ -23,7 +23,8 @@ class Journal:
 
     A thing has a name, which is its full id where it has one. Some have a value: a tag the id of its image, an image
     the name by which the engine keeps it, an intent the kind of what is about to be made with it in a label, a push the
-    image that has its name for as long as it takes, a restart what `restarts` knows of a container.
+    image that has its name for as long as it takes, a restart what `restarts` knows of a container. A builder is a
+    container that is none of the build's, by its name.
     """
 
     def __init__(self, file: Path) -> None:

@@ -74,6 +74,11 @@ class Mounts:
         theirs = {_plain(each) if each.startswith("/") else each for each in image}  # as the engine tells them apart
         return sum(each.is_anonymous for each in self.wanted) + len(theirs - taken)
 
+    def taken_up(self, anonymous: Iterable[str]) -> list[str]:
+        """Those of them where there is a mount: the engine makes no volume for them, and an image has them."""
+        taken = {each.target for each in self.wanted}
+        return [each for each in anonymous if _target(each) in taken]
+
     def _bind(self, text: str) -> Wanted:
         source, _, rest = text.partition(":")
         if not rest:

@@ -16,8 +16,8 @@ from agent.errors import TooLarge
 from agent.files import tar
 from agent.files.tar_headers import Headers
 from agent.gate import keeping, packed
-from agent.gate.own import LABEL
-from agent.gate.removal import LABEL_INTENT
+from agent.gate.create import is_ours
+from agent.gate.shown import LABEL_IMAGE
 from agent.threads import in_thread
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ _MADE_BY_ENGINE = {
 }
 _MOST_FILES = 500_000  # in a tree that is compared: each takes some 200 bytes of memory
 _OF_ITS_PLACE = ("MacAddress", "NetworkDisabled")
+_TOLD_IN_HISTORY = ("Entrypoint", "Cmd")
 
 
 async def commit(
@@ -41,18 +42,30 @@ async def commit(
 ) -> Answer:
     """An image by the name `anchor`, of the files and settings; of all files, as one layer. Raises TooLarge.
 
-    The settings come by a container of these files that nobody else knows, and which the engine commits.
+    A container of these files that nobody else knows stands in for it: the engine commits that with the settings, to
+    which it adds those of the stand-in's own, labels above all. So that one has none.
     """
     with keeping.anchored(gate) as files:
         async with _paused(gate, container), gate.upstream.request("GET", _export(container["Id"])) as exported:
             (await keeping.bring_in(gate, files, packed.unmistaken(exported.pieces()), most)).done()
-        config = {name: value for name, value in container["Config"].items() if name not in _OF_ITS_PLACE}
-        async with _stand_in(gate, {**config, "Image": files}) as stand_in:
-            answer = await gate.upstream.ask(
-                "POST", "/commit", [*query, ("container", stand_in), ("repo", anchor), ("pause", "0")]
-            )
+        image = (await gate.upstream.ask("GET", f"/images/{files}/json")).done().json()["Id"]
+        config = settings(container["Config"])
+        command = {name: config[name] for name in _TOLD_IN_HISTORY if name in config}
+        async with _stand_in(gate, {**command, "Image": image}) as stand_in:
+            whole = [*query, ("container", stand_in), ("repo", anchor), ("pause", "0")]
+            answer = await gate.upstream.ask("POST", "/commit", whole, config)
         await gate.upstream.ask("DELETE", f"/images/{files}", {"noprune": "1"})
     return answer
+
+
+def settings(config: dict[str, Any]) -> dict[str, Any]:
+    """A container's Config as its image is to have it: nothing of the gate's is in it."""
+    labels = config.get("Labels") or {}
+    return {
+        **{name: value for name, value in config.items() if name not in _OF_ITS_PLACE},
+        "Image": labels.get(LABEL_IMAGE, ""),
+        "Labels": {name: value for name, value in labels.items() if not is_ours(name)},
+    }
 
 
 async def changes(gate: Gate, container: dict[str, Any]) -> list[dict[str, Any]]:
@@ -98,16 +111,20 @@ async def _paused(gate: Gate, container: dict[str, Any]) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _stand_in(gate: Gate, config: dict[str, Any]) -> AsyncIterator[str]:
-    """The id of a container that never runs, and that the build does not know."""
-    with gate.intending(secrets.token_hex(16), "container") as intent:
-        labels = {**(config.get("Labels") or {}), LABEL: gate.build, LABEL_INTENT: intent}
-        body = {**config, "Labels": labels, "HostConfig": {"NetworkMode": "none"}}
-        made = (await gate.upstream.ask("POST", "/containers/create", body=body)).done().json()["Id"]
+    """The id of a container that never runs, and that the build does not know.
+
+    After a kill it is found by its name, as a builder is: a label of it would be in what is made of it.
+    """
+    name = f"{gate.prefix}{secrets.token_hex(16)}"
+    body = {**config, "HostConfig": {"NetworkMode": "none"}}
+    with gate.connections.unbroken():
+        gate.journal.add("builder", name)
+        made = (await gate.upstream.ask("POST", "/containers/create", {"name": name}, body)).done().json()["Id"]
         try:
             yield made
         finally:
-            if not (await gate.upstream.ask("DELETE", f"/containers/{made}", {"force": "1", "v": "1"})).ok:
-                gate.journal.add("container", made)  # to be tried again at the end
+            if (await gate.upstream.ask("DELETE", f"/containers/{name}", {"force": "1", "v": "1"})).ok:
+                gate.journal.remove("builder", name)  # else it is tried again at the end
 
 
 async def _files(gate: Gate, container: str) -> dict[str, int]:

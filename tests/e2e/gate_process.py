@@ -104,7 +104,9 @@ class GateProcess:
     def left(self) -> list[str]:
         """Names of all that the engine has of the build."""
         filters = {"label": f"sibling.gate={self.build}"}
+        named = {"name": f"^/sibling-gate-{self.build}\\."}  # stand-ins have no label
         things = [each["Name"] for each in self.own()]
+        things += [each.name for each in self.engine.containers.list(all=True, filters=named, ignore_removed=True)]
         things += [each.name for each in self.engine.networks.list(filters=filters)]
         things += [each.name for each in self.engine.volumes.list(filters=filters)]
         return things + [tag for tag in image_names(self.engine) if f"/gate-{self.build}/" in tag]

@@ -276,6 +276,12 @@ def test_the_engine_fills_no_volume_that_a_container_has_had():
     assert [(each["Source"], each["VolumeOptions"]["NoCopy"]) for each in made] == [("v", False), ("had", True)]
 
 
+def test_volumes_are_settings_as_well_where_there_is_a_mount_for_them():
+    made = upstream({"Image": "i", "Volumes": {"/v/": {}, "/n": None}, "HostConfig": {"Binds": ["named:/n"]}})
+    assert made["Volumes"] == {"/v/": {}, "/n": {}}
+    assert [each["Target"] for each in made["HostConfig"]["Mounts"]] == ["/n", "/v"]
+
+
 def test_volumes_without_a_name_are_counted_with_those_of_the_image():
     binds = ["/w", "named:/n", "/workspace:/x"]
     mounts = planned({"Image": "i", "Volumes": {"/v": {}}, "HostConfig": {"Binds": binds, "Tmpfs": {"/t": ""}}}).mounts
@@ -401,7 +407,7 @@ def test_whatever_is_asked_for_in_whatever_spelling_the_promises_are_kept(top, i
     except InvalidRequest:
         return
     config = made["HostConfig"]
-    assert set(made) <= {*create._KEPT, "Image", "ExposedPorts", "Labels", "HostConfig", "NetworkingConfig"}
+    assert set(made) <= {*create._KEPT, "Image", "ExposedPorts", "Volumes", "Labels", "HostConfig", "NetworkingConfig"}
     assert not config["Privileged"]
     assert set(config.get("CapAdd", ())) <= {f"CAP_{name}" for name in create.CAPABILITIES}
     assert not {"Binds", "Devices", "CgroupParent", "UsernsMode", "UTSMode", "MaskedPaths", "Runtime"} & set(config)

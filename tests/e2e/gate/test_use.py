@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import subprocess
 import tarfile
 import time
 import urllib.request
@@ -203,6 +204,25 @@ def test_images_are_committed_tagged_listed_and_removed_under_names_of_the_build
     cli(gate, "rmi", "registry.example/team/app:2")
     cli(gate, "rmi", "app:1")
     assert cli(gate, "run", "--rm", "app:1", "true", check=False).returncode == 125
+
+
+def test_what_is_committed_has_the_settings_that_the_engines_own_would_have(gate):
+    words = ["--label", "own=1", "-v", "/asked", "-e", "A=b", "--expose", "90", "-w", "/tmp", "-h", "box", "-u", "1"]
+    found = []
+    for client, name in ((gate.client, "box"), (gate.engine, "sibling-raw-commit")):
+        address = gate.host if client is gate.engine else f"unix://{gate.socket}"
+        environment = {**os.environ, "DOCKER_HOST": address}
+        for command in (
+            ["create", "--name", name, *words, BUSYBOX, "sh", "-c", "true"],
+            ["commit", "-c", "VOLUME /more", "-c", "LABEL changed=2", name, f"{name}:1"],
+        ):
+            subprocess.run(["docker", *command], env=environment, check=True, capture_output=True)
+        image = client.images.get(f"{name}:1")
+        found.append((image.attrs["Config"], image.history()[0]["CreatedBy"]))
+        assert not [each for each in json.dumps(found[-1]).split('"') if each.startswith("sibling.")]
+        client.containers.get(name).remove(v=True)
+        client.images.remove(f"{name}:1")
+    assert found[0] == found[1]
 
 
 def test_a_commit_takes_several_changes(gate):
