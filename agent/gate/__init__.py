@@ -16,6 +16,7 @@ in them, and use images that policy names. Reading order:
     queries       what of a query goes on;  shown: what the build is shown of an answer
     archives      of images, for save and load
     creation, listing, containers, execs, images, pulls, networks, volumes, system: the answers
+    asked         what a container was asked to be, for its inspect. Pure
     restarts      what the engine would do by itself, were it asked to
     gate          the socket and its connections;  removal: of all that was made
     standalone    `sibling gate`

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from agent.errors import InvalidRequest
-from agent.gate import bodies, disk, names, packed, pruning, resources, shown, snapshots, strict_json
+from agent.gate import asked, bodies, disk, names, packed, pruning, resources, shown, snapshots, strict_json
 from agent.gate.answers import hijack, pass_on
 from agent.gate.creation import taken
 from agent.gate.exchange import PATIENCE
@@ -40,7 +40,9 @@ async def inspected(gate: Gate, exchange: Exchange, name: str) -> None:
     """GET /containers/NAME/json."""
     only(exchange)  # no size: see `snapshots`
     found = gate.restarts.shown(await gate.own.container(name))
-    await exchange.answer(200, shown.container(found, gate.shown_as))
+    known = gate.journal.all("asked").get(found["Id"], "")
+    whole = shown.container(found, gate.shown_as)
+    await exchange.answer(200, asked.shown(whole, known, gate.journal.all("container")))
 
 
 async def removed(gate: Gate, exchange: Exchange, name: str) -> None:
@@ -52,6 +54,7 @@ async def removed(gate: Gate, exchange: Exchange, name: str) -> None:
     answer = await gate.upstream.ask("DELETE", f"/containers/{container}", {**query, "v": query.get("v", "0")})
     if answer.ok or answer.status == 404:
         gate.journal.remove("container", container)
+        gate.journal.remove("asked", container)
         await gate.restarts.forget(container)
         gate.untouched.pop(container, None)
         gate.userless.discard(container)
@@ -135,6 +138,8 @@ async def updated(gate: Gate, exchange: Exchange, name: str) -> None:
         raise InvalidRequest("Restart policy cannot be updated because AutoRemove is enabled for the container")
     whole = resources.update(body, gate.policy.limits)
     answer = await gate.upstream.ask("POST", f"/containers/{found['Id']}/update", body=whole)
+    if answer.ok and (known := gate.journal.all("asked").get(found["Id"])):
+        gate.journal.add("asked", found["Id"], asked.updated(known, body))
     if policy and answer.ok:
         await gate.restarts.change(found["Id"], policy, is_running=found["State"]["Running"])
     await pass_on(exchange, answer)
@@ -185,16 +190,17 @@ async def _put(gate: Gate, exchange: Exchange) -> AsyncIterator[bytes]:
 
 async def pruned(gate: Gate, exchange: Exchange) -> None:
     """POST /containers/prune: the build's own that have ended."""
-    asked = filters(only(exchange, "filters").get("filters", ""), pruning.KNOWN)
+    wanted = filters(only(exchange, "filters").get("filters", ""), pruning.KNOWN)
     await exchange.nothing()
     ended = of_build(gate.build, {"status": ["created", "exited", "dead"]})
     found = (await gate.upstream.ask("GET", "/containers/json", {"all": "1", **ended})).done().json()
     own = [each for each in map(gate.restarts.listed, found) if each["State"] != "restarting"]
     own = [each for each in own if gate.journal.has("container", each["Id"])]
     removed_ids = []
-    for container in [each["Id"] for each in own if pruning.meant(asked, each["Labels"], each["Created"])]:
+    for container in [each["Id"] for each in own if pruning.meant(wanted, each["Labels"], each["Created"])]:
         if (await gate.upstream.ask("DELETE", f"/containers/{container}")).ok:
             gate.journal.remove("container", container)
+            gate.journal.remove("asked", container)
             await gate.restarts.forget(container)
             removed_ids.append(container)
     await exchange.answer(200, {"ContainersDeleted": removed_ids or None, "SpaceReclaimed": 0})

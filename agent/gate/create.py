@@ -153,6 +153,11 @@ class Plan:
         return made
 
     @property
+    def is_on_bridge(self) -> bool:
+        """Whether its network is the one of containers that name none."""
+        return self.request.HostConfig.NetworkMode in _DEFAULT_NETWORKS
+
+    @property
     def _is_alone(self) -> bool:
         return _is_alone(self.request.HostConfig)
 

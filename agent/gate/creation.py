@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from agent.errors import Conflict, InvalidRequest, NotFound
 from agent.files import tree
 from agent.gate import (
+    asked,
     bodies,
     create,
     names,
@@ -52,11 +53,19 @@ async def created(gate: Gate, exchange: Exchange) -> None:
         answer = await gate.upstream.ask("POST", "/containers/create", named, whole)
         if answer.ok:
             await _journaled(gate, answer.json()["Id"], name)
+            _keep_asked(gate, answer.json()["Id"], asked.text(plan, resolved["containers"]))
             _note_users(gate, answer.json()["Id"], image, body.User)
             gate.restarts.ask(answer.json()["Id"], body.HostConfig.RestartPolicy)
     if answer.status == 409:
         raise taken(gate, name)
     await pass_on(exchange, answer)
+
+
+def _keep_asked(gate: Gate, container: str, text: str) -> None:
+    """For its inspect; forget that of those that are gone, also by themselves."""
+    for gone in gate.journal.all("asked").keys() - gate.journal.all("container").keys():
+        gate.journal.remove("asked", gone)
+    gate.journal.add("asked", container, text)
 
 
 def _note_users(gate: Gate, container: str, image: dict[str, Any], user: str) -> None:

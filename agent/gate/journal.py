@@ -12,7 +12,9 @@ from typing import IO, TYPE_CHECKING, Literal, get_args
 if TYPE_CHECKING:
     from pathlib import Path
 
-Kind = Literal["container", "network", "volume", "image", "tag", "intent", "push", "workspace", "builder", "restart"]
+Kind = Literal[
+    "container", "network", "volume", "image", "tag", "intent", "push", "workspace", "builder", "restart", "asked"
+]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _TOLD_OF: frozenset[Kind] = frozenset({"container", "network", "volume"})  # by events, also after they are gone
 _MOST_LINES = 10_000
@@ -24,7 +26,7 @@ class Journal:
     A thing has a name, which is its full id where it has one. Some have a value: a tag the id of its image, an image
     the name by which the engine keeps it, an intent the kind of what is about to be made with it in a label, a push the
     image that has its name for as long as it takes, a restart what `restarts` knows of a container. A builder is a
-    container that is none of the build's, by its name.
+    container that is none of the build's, by its name. What was asked for in a container is as `asked` has it.
     """
 
     def __init__(self, file: Path) -> None:
@@ -83,7 +85,7 @@ class Journal:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._take(sign, kind, name, value)
-        self._lines += 1
+        self._lines += 1 + len(value) // 1024  # a long one counts as several
         if self._lines > _MOST_LINES + 2 * sum(map(len, self._things.values())):
             self._shorten()
 

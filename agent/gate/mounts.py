@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from agent.gate.bodies import HostConfigBody, MountBody
     from agent.gate.policy import Workspace
 
+_OF_VOLUMES = "z"  # the mode of one where none is asked for (moby/moby, linux_parser.go)
 _SOCKETS = {"/var/run/docker.sock", "/run/docker.sock"}
 _BIND_OPTIONS = {"ro", "rw", "z", "Z", "nocopy", "cached", "delegated", "consistent", "rprivate", "default"}
 _TMPFS_FLAGS = {"ro", "rw", "exec", "noexec", "nosuid", "nodev", "atime", "noatime", "relatime", "sync", "async"}
@@ -39,6 +40,13 @@ class Wanted:
     subpath: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)  # of a volume that is not there
     tmpfs: Mapping[str, int] | None = None
+    mode: str = ""  # as the engine tells it of what was asked for
+
+    def source(self, workspace: Workspace | None) -> str:
+        """The path in the build; empty if it is none."""
+        if self.inside is None or workspace is None:
+            return ""
+        return f"{workspace.path}/{self.inside}" if self.inside else workspace.path
 
     @property
     def is_anonymous(self) -> bool:
@@ -88,7 +96,8 @@ class Mounts:
         if unknown := sorted(given - _BIND_OPTIONS):
             raise Refused("bind", f"HostConfig.Binds: the option {unknown[0]!r} of {text!r} is not for builds")
         found = self._source(source, "HostConfig.Binds")
-        return Wanted(_target(target), "ro" in given, is_made=True, no_copy="nocopy" in given, **found)
+        mode = options or (_OF_VOLUMES if "volume" in found else "")
+        return Wanted(_target(target), "ro" in given, is_made=True, no_copy="nocopy" in given, mode=mode, **found)
 
     def _mount(self, mount: MountBody) -> Wanted:
         target, options = _target(mount.Target), mount.VolumeOptions
@@ -107,9 +116,17 @@ class Mounts:
                 raise Refused("bind", f"VolumeOptions.Subpath {subpath!r} leads out of the volume")
             no_copy = bool(options and options.NoCopy)
             if not mount.Source:
-                return Wanted(target, mount.ReadOnly, no_copy=no_copy)
+                return Wanted(target, mount.ReadOnly, no_copy=no_copy, mode=_OF_VOLUMES)
             volume = names.check("volume", mount.Source)
-            return Wanted(target, mount.ReadOnly, volume=volume, no_copy=no_copy, subpath=subpath, labels=labels)
+            return Wanted(
+                target,
+                mount.ReadOnly,
+                volume=volume,
+                no_copy=no_copy,
+                subpath=subpath,
+                labels=labels,
+                mode=_OF_VOLUMES,
+            )
         if mount.Type == "bind" and mount.Source.startswith("/"):
             if mount.BindOptions and mount.BindOptions.Propagation not in ("", "rprivate"):
                 raise Refused("bind", "BindOptions.Propagation is not for builds")

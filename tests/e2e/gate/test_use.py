@@ -105,9 +105,8 @@ def test_the_workspace_is_mounted_by_its_path_in_the_build(gate):
     assert [(each["Type"], each["Source"], each["Destination"]) for each in shown["Mounts"]] == [
         ("bind", "/workspace/src", "/src")
     ]
-    assert shown["HostConfig"]["Mounts"] == [
-        {"Type": "bind", "Source": "/workspace/src", "Target": "/src"},
-    ]
+    assert shown["HostConfig"]["Binds"] == ["/workspace/src:/src"]
+    assert "Mounts" not in shown["HostConfig"]
     assert shown["Config"]["Image"] == BUSYBOX
     assert shown["Config"]["Labels"] == gate.engine.images.get(BUSYBOX).labels
 
