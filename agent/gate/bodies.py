@@ -19,7 +19,7 @@ Texts = dict[str, str]
 
 
 class Body(BaseModel):
-    """Fields have the API's names. `PASSED_OVER` are others that clients send, and that mean nothing to the engine."""
+    """Fields have the API's names. `PASSED_OVER` are others that clients send, and that mean nothing here."""
 
     PASSED_OVER: ClassVar[tuple[str, ...]] = ()
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -76,8 +76,9 @@ class Ulimit(Body):
 
 
 class BindOptionsBody(Body):
-    """MountBindOptions."""
+    """MountBindOptions. What is below a mount has no other mounts, so that these are all the same."""
 
+    PASSED_OVER = ("NonRecursive", "ReadOnlyNonRecursive", "ReadOnlyForceRecursive")
     Propagation: str = ""
     CreateMountpoint: bool = False
 
@@ -129,6 +130,8 @@ class UpdateBody(Body):
     CpuPeriod: int = Field(0, ge=0)
     CpuQuota: int = 0
     CpusetCpus: str = ""
+    CpusetMems: str = ""
+    BlkioWeight: int = Field(0, ge=0, le=1000)  # passed over: all have the same share
     PidsLimit: int | None = None
     RestartPolicy: RestartPolicyBody | None = None
 
@@ -136,6 +139,8 @@ class UpdateBody(Body):
 class HostConfigBody(UpdateBody):
     """HostConfig, without all that reaches the host."""
 
+    # Notes for runtimes, of which some do as they say; and the kernel is to kill what takes too much.
+    PASSED_OVER = ("Annotations", "OomKillDisable")
     MemorySwappiness: int | None = None
     OomScoreAdj: int = Field(0, ge=0, le=1000)
     ShmSize: int = Field(0, ge=0)
@@ -184,7 +189,7 @@ class Endpoint(Body):
 
     PASSED_OVER = (
         *("NetworkID", "EndpointID", "Gateway", "IPAddress", "IPPrefixLen"),
-        *("IPv6Gateway", "GlobalIPv6Address", "GlobalIPv6PrefixLen"),
+        *("IPv6Gateway", "GlobalIPv6Address", "GlobalIPv6PrefixLen", "DriverOpts"),
     )
     IPAMConfig: IPAMAddress | None = None
     Aliases: list[str] = []

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.errors import InvalidRequest
 from agent.gate import resources, strict_json
-from agent.gate.bodies import HostConfigBody
+from agent.gate.bodies import HostConfigBody, VolumeBody
 from agent.gate.mounts import Mounts, Wanted
 from agent.gate.policy import Refused
 
@@ -77,7 +77,7 @@ class Plan:
     image: str
     containers: frozenset[str]
     networks: frozenset[str]
-    volumes: Mapping[str, Mapping[str, str]]  # and labels, if they are made
+    volumes: Mapping[str, VolumeBody]  # if they are made
     folders: frozenset[str]
     own_socket: bool
     request: ContainerBody
@@ -94,7 +94,7 @@ class Plan:
             **_health_check(config.get("Healthcheck") or {}, resolved.inherited.get("Healthcheck") or {}),
             "Image": resolved.image,
             "ExposedPorts": {port: {} for port in request.ExposedPorts},
-            "Volumes": {each: {} for each in self.mounts.taken_up(request.Volumes)},
+            "Volumes": {each: {} for each in request.Volumes},  # there is a mount for each, and no other volume is made
             "Labels": {**_undressed(resolved.inherited), **request.Labels, **resolved.labels},
             "HostConfig": {
                 **{
@@ -108,7 +108,7 @@ class Plan:
                 "Privileged": False,
                 "PublishAllPorts": False,
                 "PortBindings": _published(request, resolved),
-                "SecurityOpt": sorted({"no-new-privileges" for _ in host.SecurityOpt}),
+                "SecurityOpt": sorted({"no-new-privileges" for _ in _NO_NEW_PRIVILEGES.intersection(host.SecurityOpt)}),
                 **({"CapAdd": sorted({f"CAP_{_capability(each)}" for each in host.CapAdd})} if host.CapAdd else {}),
                 "Mounts": [_mount(each, self.mounts.workspace, resolved) for each in self.mounts.wanted],
                 "Tmpfs": self.mounts.tmpfs,
@@ -195,7 +195,11 @@ def plan(body: ContainerBody, policy: GatePolicy, workspace: Workspace | None) -
         networks=frozenset(
             (*({} if own else {host.NetworkMode: 0}), *(name for name in endpoints if name not in _DEFAULT_NETWORKS))
         ),
-        volumes={each.volume: each.labels for each in mounts.wanted if each.volume is not None},
+        volumes={
+            each.volume: VolumeBody(Name=each.volume, DriverOpts={**each.driver_options}, Labels={**each.labels})
+            for each in mounts.wanted
+            if each.volume is not None
+        },
         folders=frozenset(each.inside for each in mounts.wanted if each.inside and each.is_made),
         own_socket=any(each.socket for each in mounts.wanted),
         request=body,
@@ -286,6 +290,7 @@ _MODES: dict[str, frozenset[str]] = {
 }
 _JOINABLE = {"PidMode", "IpcMode"}
 _NO_NEW_PRIVILEGES = {"no-new-privileges", "no-new-privileges:true", "no-new-privileges=true"}
+_PASSED_OVER = {"no-new-privileges:false", "no-new-privileges=false", "label:disable", "label=disable"}
 
 
 def _check_host(host: HostConfigBody) -> None:
@@ -296,7 +301,7 @@ def _check_host(host: HostConfigBody) -> None:
     wrong = {
         "NetworkMode": [host.NetworkMode] if host.NetworkMode == "host" else [],
         "CapAdd": [each for each in host.CapAdd if _capability(each) not in CAPABILITIES],
-        "SecurityOpt": [each for each in host.SecurityOpt if each not in _NO_NEW_PRIVILEGES],
+        "SecurityOpt": [each for each in host.SecurityOpt if each not in _NO_NEW_PRIVILEGES | _PASSED_OVER],
         "Sysctls": [each for each in host.Sysctls if not _SYSCTL.fullmatch(each)],
     }
     for name, values in wrong.items():

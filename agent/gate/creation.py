@@ -17,6 +17,7 @@ from agent.gate import (
     shown,
 )
 from agent.gate.answers import pass_on
+from agent.gate.objects import volume_body
 from agent.gate.policy import Refused
 from agent.gate.queries import only
 from agent.gate.subnets import gateway
@@ -102,15 +103,14 @@ async def _resolved(gate: Gate, plan: create.Plan, image: dict[str, Any]) -> tup
     for folder in plan.folders:
         await _have_folder(gate, folder)
     others = _others(gate, plan)
+    volumes = {name: volume_body(each, gate.policy.limits.memory) for name, each in plan.volumes.items()}
     networks = {each: await _network(gate, each) for each in plan.networks}
     resolved = {
         "image": image["Id"],  # its name could move meanwhile
         "inherited": image.get("Config") or {},
         "containers": others,
         "networks": {name: each["Name"] for name, each in networks.items()},
-        "volumes": {
-            each: await have_volume(gate, each, {"Labels": dict(labels)}) for each, labels in plan.volumes.items()
-        },
+        "volumes": {name: await have_volume(gate, name, body) for name, body in volumes.items()},
         "network": network["Name"],
         "gateways": [gateway(network), *map(gateway, (each for each in networks.values() if not each["Internal"]))],
         "free_ports": iter(lambda: str(secrets.choice(_FREE_PORTS)), ""),

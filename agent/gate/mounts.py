@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 _OF_VOLUMES = "z"  # the mode of one where none is asked for (moby/moby, linux_parser.go)
 _SOCKETS = {"/var/run/docker.sock", "/run/docker.sock"}
 _BIND_OPTIONS = {"ro", "rw", "z", "Z", "nocopy", "cached", "delegated", "consistent", "rprivate", "default"}
-_TMPFS_FLAGS = {"ro", "rw", "exec", "noexec", "nosuid", "nodev", "atime", "noatime", "relatime", "sync", "async"}
+_TMPFS_FLAGS = {
+    *("ro", "rw", "exec", "noexec", "nosuid", "nodev", "atime", "noatime", "relatime", "strictatime", "sync", "async"),
+}
 _TMPFS_VALUES = re.compile(
     r"(?:size=[0-9]{1,15}[kmgKMG%]?|mode=[01]?[0-7]{1,3}|[ug]id=[0-9]{1,10}|nr_inodes=[0-9]{1,9}[kmKM]?)"
 )
@@ -39,6 +41,7 @@ class Wanted:
     no_copy: bool = False
     subpath: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)  # of a volume that is not there
+    driver_options: Mapping[str, str] = field(default_factory=dict)  # the same
     tmpfs: Mapping[str, int] | None = None
     mode: str = ""  # as the engine tells it of what was asked for
 
@@ -68,9 +71,9 @@ class Mounts:
             self.wanted.append(self._bind(bind))
         for mount in host.Mounts:
             self.wanted.append(self._mount(mount))
-        taken = {each.target for each in self.wanted}
-        self.wanted += [Wanted(target) for target in map(_target, anonymous) if target not in taken]
         in_memory = [(_target(target), _tmpfs(options)) for target, options in host.Tmpfs.items()]
+        taken = {*(each.target for each in self.wanted), *(target for target, _ in in_memory)}
+        self.wanted += [Wanted(target) for target in map(_target, anonymous) if target not in taken]
         self.tmpfs = dict(in_memory)
         targets = [*(each.target for each in self.wanted), *(target for target, _ in in_memory)]
         if len(set(targets)) < len(targets):
@@ -81,11 +84,6 @@ class Mounts:
         taken = {each.target for each in self.wanted} | self.tmpfs.keys()
         theirs = {_plain(each) if each.startswith("/") else each for each in image}  # as the engine tells them apart
         return sum(each.is_anonymous for each in self.wanted) + len(theirs - taken)
-
-    def taken_up(self, anonymous: Iterable[str]) -> list[str]:
-        """Those of them where there is a mount: the engine makes no volume for them, and an image has them."""
-        taken = {each.target for each in self.wanted}
-        return [each for each in anonymous if _target(each) in taken]
 
     def _bind(self, text: str) -> Wanted:
         source, _, rest = text.partition(":")
@@ -109,8 +107,11 @@ class Mounts:
             if any(name.lower().startswith("sibling.") for name in labels):
                 raise Refused("labels", "labels that begin with `sibling.` are the gate's")
             driver = options.DriverConfig if options else None
-            if driver is not None and (driver.Name not in ("", "local") or driver.Options):
-                raise Refused("field", "VolumeOptions.DriverConfig: drivers and their options are not for builds")
+            if driver is not None and driver.Name not in ("", "local"):
+                raise Refused("field", "VolumeOptions.DriverConfig: drivers are not for builds")
+            driver_options = driver.Options if driver else {}
+            if driver_options and not mount.Source:
+                raise Refused("field", "VolumeOptions.DriverConfig: a volume with options needs a name")
             subpath = options.Subpath if options else ""
             if subpath and (subpath.startswith("/") or ".." in subpath.split("/")):
                 raise Refused("bind", f"VolumeOptions.Subpath {subpath!r} leads out of the volume")
@@ -125,6 +126,7 @@ class Mounts:
                 no_copy=no_copy,
                 subpath=subpath,
                 labels=labels,
+                driver_options=driver_options,
                 mode=_OF_VOLUMES,
             )
         if mount.Type == "bind" and mount.Source.startswith("/"):

@@ -22,6 +22,8 @@ _NETWORK_OPTIONS = {
     "com.docker.network.bridge.enable_ip_masquerade",
     "com.docker.network.driver.mtu",
 }
+# The build's networks have bridges of the engine's naming, and ports are published at their gateways.
+_PASSED_OVER = {"com.docker.network.bridge.name", "com.docker.network.bridge.host_binding_ipv4"}
 _TMPFS = re.compile(r"(?:(?:size=[0-9]{1,15}[kmgKMG]?|mode=[01]?[0-7]{1,3}|[ug]id=[0-9]{1,10})(?:,|$))*")
 
 _SIZE = re.compile(r"size=([0-9]+)([kmg]?)", re.IGNORECASE)
@@ -40,11 +42,12 @@ def network_body(body: NetworkBody, policy: GatePolicy) -> dict[str, Any]:
     if body.IPAM is not None and body.IPAM.Driver not in ("", "default"):
         raise Refused("field", f"IPAM.Driver: {body.IPAM.Driver!r} is not for builds")
     addresses = subnets.chosen(body.IPAM.addresses if body.IPAM else (), policy.subnets)
-    if unknown := sorted(set(body.Options) - _NETWORK_OPTIONS):
+    if unknown := sorted(set(body.Options) - _NETWORK_OPTIONS - _PASSED_OVER):
         raise Refused("field", f"Options: {unknown[0]!r} is not for builds")
     check_labels(body.Labels)
-    kept = body.model_dump(include={"Name", "Internal", "Attachable", "EnableIPv6", "Options", "Labels"})
-    return {**kept, "Driver": "bridge", **({"IPAM": {"Config": addresses}} if addresses else {})}
+    kept = body.model_dump(include={"Name", "Internal", "Attachable", "EnableIPv6", "Labels"})
+    options = {name: value for name, value in body.Options.items() if name not in _PASSED_OVER}
+    return {**kept, "Options": options, "Driver": "bridge", **({"IPAM": {"Config": addresses}} if addresses else {})}
 
 
 def connect_body(body: ConnectBody, container: str, name: str, containers: Mapping[str, str]) -> dict[str, Any]:

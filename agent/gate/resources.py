@@ -34,6 +34,7 @@ def limits(host: HostConfigBody, most: Limits) -> dict[str, Any]:
         "PidsLimit": _pids(host.PidsLimit, most),
         "CpuShares": min(host.CpuShares, _FAIR_SHARE),
         "CpusetCpus": host.CpusetCpus,
+        "CpusetMems": host.CpusetMems,
         "Ulimits": _ulimits(host),
         "RestartPolicy": _NEVER_AGAIN,
         "LogConfig": _log(host, most),
@@ -44,7 +45,11 @@ def limits(host: HostConfigBody, most: Limits) -> dict[str, Any]:
 
 def update(body: UpdateBody, most: Limits) -> dict[str, Any]:
     """The fields of an update, those alone that are asked for. Raises Refused."""
-    asked: dict[str, Any] = {"CpuShares": min(body.CpuShares, _FAIR_SHARE), "CpusetCpus": body.CpusetCpus}
+    asked: dict[str, Any] = {
+        "CpuShares": min(body.CpuShares, _FAIR_SHARE),
+        "CpusetCpus": body.CpusetCpus,
+        "CpusetMems": body.CpusetMems,
+    }
     if body.Memory or body.MemorySwap:
         memory = _memory(body.Memory, most)
         asked |= {"Memory": memory, "MemorySwap": memory}

@@ -74,6 +74,7 @@ def host(**fields):
         ("NetworkMode", "container:a", "container:full-a"),
         ("PidMode", "container:a", "container:full-a"),
         ("IpcMode", "", "private"),
+        ("CpusetMems", "0", "0"),
         ("IpcMode", "container:a", "container:full-a"),
         ("VolumesFrom", ["a:ro"], ["full-a:ro"]),
         ("RestartPolicy", {"Name": "always"}, {"Name": "no"}),
@@ -92,6 +93,55 @@ def host(**fields):
 )
 def test_what_a_container_may_have_it_gets(field, given, made):
     assert host(**{field: given})[field] == made
+
+
+BIND = {"Type": "bind", "Source": "/workspace", "Target": "/w"}
+
+
+@pytest.mark.parametrize(
+    ("given", "like"),
+    [
+        ({"Annotations": {"a": "b"}}, {}),
+        ({"OomKillDisable": True}, {}),
+        ({"BlkioWeight": 1000}, {}),
+        ({"SecurityOpt": ["no-new-privileges=false", "no-new-privileges:false"]}, {}),
+        ({"SecurityOpt": ["label=disable", "label:disable"]}, {}),
+        ({"SecurityOpt": ["label=disable", "no-new-privileges"]}, {"SecurityOpt": ["no-new-privileges"]}),
+        ({"Mounts": [{**BIND, "BindOptions": {"NonRecursive": True}}]}, {"Mounts": [BIND]}),
+        ({"Mounts": [{**BIND, "BindOptions": {"ReadOnlyNonRecursive": True}}]}, {"Mounts": [BIND]}),
+        (
+            {"Mounts": [{**BIND, "ReadOnly": True, "BindOptions": {"ReadOnlyForceRecursive": True}}]},
+            {"Mounts": [{**BIND, "ReadOnly": True}]},
+        ),
+    ],
+)
+def test_what_does_no_harm_is_passed_over(given, like):
+    assert host(**given) == host(**like)
+
+
+def test_an_endpoints_driver_options_are_passed_over():
+    endpoint = {"DriverOpts": {"com.docker.network.endpoint.sysctls": "x"}, "Aliases": ["a"]}
+    made = upstream({"Image": "i", "NetworkingConfig": {"EndpointsConfig": {"mine": endpoint}}})
+    assert made["NetworkingConfig"]["EndpointsConfig"]["mine"] == {"Aliases": ["a"]}
+
+
+def test_memory_goes_before_a_volume_without_a_name():
+    made = upstream({"Image": "i", "Volumes": {"/x": {}}, "HostConfig": {"Tmpfs": {"/x/": "strictatime"}}})
+    assert made["HostConfig"]["Mounts"] == []
+    assert made["HostConfig"]["Tmpfs"] == {"/x": "strictatime"}
+    assert made["Volumes"] == {"/x": {}}
+
+
+def test_a_mounts_volume_is_made_with_its_options():
+    options = {"type": "tmpfs", "device": "tmpfs", "o": "size=1m"}
+    mount = {"Type": "volume", "Source": "vol", "Target": "/x", "VolumeOptions": {"DriverConfig": {"Options": options}}}
+    plan = planned({"Image": "i", "HostConfig": {"Mounts": [mount]}})
+    assert objects.volume_body(plan.volumes["vol"], 2**30)["DriverOpts"] == options
+    (made,) = host(Mounts=[{**mount, "Source": "v"}])["Mounts"]
+    assert made["VolumeOptions"] == {"NoCopy": False}, "the engine is not asked for it again"
+    mount["VolumeOptions"]["DriverConfig"]["Options"] = {"type": "none", "o": "bind", "device": "/etc"}
+    with pytest.raises(Refused, match="DriverOpts"):
+        objects.volume_body(planned({"Image": "i", "HostConfig": {"Mounts": [mount]}}).volumes["vol"], 2**30)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +195,7 @@ def test_ports_have_the_same_number_at_the_gateway_of_each_network():
         ({"CapAdd": ["ALL"]}, "field", "HostConfig.CapAdd"),
         ({"CapAdd": ["cap_sys_admin"]}, "field", "HostConfig.CapAdd"),
         ({"SecurityOpt": ["apparmor=unconfined"]}, "field", "HostConfig.SecurityOpt"),
-        ({"SecurityOpt": ["label=disable"]}, "field", "HostConfig.SecurityOpt"),
+        ({"SecurityOpt": ["label=type:x"]}, "field", "HostConfig.SecurityOpt"),
         ({"NetworkMode": "host"}, "field", "HostConfig.NetworkMode"),
         ({"PidMode": "host"}, "field", "HostConfig.PidMode"),
         ({"IpcMode": "host"}, "field", "HostConfig.IpcMode"),
@@ -159,18 +209,17 @@ def test_ports_have_the_same_number_at_the_gateway_of_each_network():
         ({"Devices": [{"PathOnHost": "/dev/sda"}]}, "field", "HostConfig.Devices"),
         ({"DeviceRequests": [{"Count": -1}]}, "field", "HostConfig.DeviceRequests"),
         ({"DeviceCgroupRules": ["a *:* rwm"]}, "field", "HostConfig.DeviceCgroupRules"),
-        ({"OomKillDisable": True}, "field", "HostConfig.OomKillDisable"),
         ({"OomScoreAdj": -5}, "field", "HostConfig.OomScoreAdj"),
         ({"MaskedPaths": []}, "field", "HostConfig.MaskedPaths"),
         ({"ReadonlyPaths": []}, "field", "ReadonlyPaths"),
-        ({"Annotations": {"a": "b"}}, "field", "HostConfig.Annotations"),
         ({"StorageOpt": {"size": "1"}}, "field", "HostConfig.StorageOpt"),
         ({"Sysctls": {"kernel.panic": "1"}}, "field", "HostConfig.Sysctls"),
         ({"Ulimits": [{"Name": "rtprio", "Soft": 1, "Hard": 1}]}, "field", "HostConfig.Ulimits"),
         ({"Ulimits": [{"Name": "nofile", "Soft": -1, "Hard": -1}]}, "field", "HostConfig.Ulimits"),
         ({"LogConfig": {"Type": "gelf"}}, "field", "HostConfig.LogConfig"),
         ({"Tmpfs": {"/t": "suid"}}, "field", "HostConfig.Tmpfs"),
-        ({"BlkioWeight": 10}, "field", "HostConfig.BlkioWeight"),
+        ({"BlkioWeight": 1001}, "field", "HostConfig.BlkioWeight"),
+        ({"BlkioWeightDevice": [{"Path": "/dev/sda", "Weight": 1}]}, "field", "HostConfig.BlkioWeightDevice"),
         ({"CpuRealtimeRuntime": 10}, "field", "HostConfig.CpuRealtimeRuntime"),
         ({"PortBindings": {"80/tcp": [{"HostIp": "8.8.8.8"}]}}, "field", "HostConfig.PortBindings"),
         ({"Memory": 2**31}, "limits.memory", "HostConfig.Memory"),
@@ -206,6 +255,15 @@ def test_ports_have_the_same_number_at_the_gateway_of_each_network():
             {"Mounts": [{"Type": "volume", "Source": "vv", "Target": "/x", "VolumeOptions": {"Subpath": "../y"}}]},
             "bind",
             "Subpath",
+        ),
+        (
+            {
+                "Mounts": [
+                    {"Type": "volume", "Target": "/x", "VolumeOptions": {"DriverConfig": {"Options": {"o": "x"}}}}
+                ]
+            },
+            "field",
+            "DriverConfig",
         ),
         ({"NoSuchField": 1}, "field", "HostConfig.NoSuchField"),
         ({"PortBindings": {f"{port}/tcp": [{}] for port in range(1, 102)}}, "field", "HostConfig.PortBindings"),
@@ -436,6 +494,16 @@ def test_a_network_is_one_that_clients_ask_for_in_their_own_ways(more):
         bodies.read(bodies.NetworkBody, {"Name": "net", "CheckDuplicate": True, **more}), GatePolicy()
     )
     assert (made["Name"], made["Driver"], "IPAM" in made) == ("net", "bridge", False)
+
+
+def test_a_networks_bridge_and_where_it_publishes_are_not_the_builds_choice():
+    options = {
+        "com.docker.network.bridge.name": "br0",
+        "com.docker.network.bridge.host_binding_ipv4": "0.0.0.0",
+        "com.docker.network.driver.mtu": "1400",
+    }
+    made = objects.network_body(bodies.read(bodies.NetworkBody, {"Name": "net", "Options": options}), GatePolicy())
+    assert made["Options"] == {"com.docker.network.driver.mtu": "1400"}
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,6 @@ HOST = {
     "Ulimits": [{"Name": "rtprio", "Soft": 99, "Hard": 99}],
     "StorageOpt": {"size": "1t"},
     "VolumeDriver": "nfs",
-    "Annotations": {"run.oci.handler": "x"},
     "Links": ["foreign-attacks:x"],
     "LogConfig": {"Type": "syslog", "Config": {"syslog-address": "tcp://10.0.0.1:1"}},
     "DeviceRequests": [{"Driver": "nvidia", "Count": -1, "Capabilities": [["gpu"]]}],
@@ -328,17 +327,25 @@ def test_a_volume_has_no_files_of_the_host(gate, body):
     [
         {"Driver": "host"},
         {"Driver": "macvlan", "Options": {"parent": "eth0"}},
-        {"Options": {"com.docker.network.bridge.name": "docker0"}},
         {"IPAM": {"Config": [{"Subnet": "8.8.8.0/24"}]}},
         {"Ingress": True},
         {"ConfigFrom": {"Network": "x"}, "ConfigOnly": True},
         {"Name": "host"},
         {"Scope": "swarm"},
-        {"Options": {"com.docker.network.bridge.host_binding_ipv4": "0.0.0.0"}},
     ],
 )
 def test_a_network_is_a_plain_bridge(gate, body):
     assert gate.ask("POST", "/networks/create", {"Name": "net", **body})[0] in (400, 403)
+
+
+def test_what_is_passed_over_does_not_reach_the_engine(gate):
+    gate.create(HostConfig={"Annotations": {"run.oci.handler": "x"}, "OomKillDisable": True, "BlkioWeight": 10})
+    (host,) = (each["HostConfig"] for each in gate.own())
+    assert not {host.get(name) for name in ("Annotations", "OomKillDisable", "BlkioWeight")} - {None, False}
+    options = {f"com.docker.network.bridge.{name}": "docker0" for name in ("name", "host_binding_ipv4")}
+    _, made = gate.ask("POST", "/networks/create", {"Name": "net", "Options": options})
+    assert gate.engine.networks.get(made["Id"]).attrs["Options"] == {}
+    assert gate.ask("DELETE", "/networks/net")[0] == 204
 
 
 def test_a_network_goes_from_under_a_stopped_container_and_bridge_does_not(gate):

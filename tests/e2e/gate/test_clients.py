@@ -113,6 +113,13 @@ docker run --rm -v PREvol:/d {BUSYBOX} sh -c 'echo kept >/d/x'
 docker run --rm -v PREvol:/d:ro {BUSYBOX} sh -c 'cat /d/x; touch /d/y 2>&1'
 docker run --rm --mount type=volume,src=PREvol,dst=/d {BUSYBOX} cat /d/x
 docker run --rm --mount type=tmpfs,dst=/t,tmpfs-size=1m {BUSYBOX} sh -c 'mount | grep -c " /t "'
+MEM=type=volume,src=PREmem,dst=/t,volume-opt=type=tmpfs,volume-opt=device=tmpfs,volume-opt=o=size=1m
+docker run --rm --mount $MEM {BUSYBOX} sh -c 'mount | grep -c "tmpfs on /t .*size=1024k"'
+docker volume rm PREmem
+docker run --rm -v /t --tmpfs /t:size=1m {BUSYBOX} sh -c 'mount | grep -c "tmpfs on /t "'
+docker run --rm --security-opt no-new-privileges=false --security-opt label=disable {BUSYBOX} echo passed
+docker run --rm --annotation a=b --cpuset-mems 0 {BUSYBOX} echo passed
+docker run --rm --network name=bridge,driver-opt=a=b --tmpfs /t:strictatime {BUSYBOX} echo over
 docker volume ls -q --filter name=PREvol
 docker volume rm PREvol; sleep 1.1
 docker events --since 10m --until 0s --filter volume=PREvol --format '{{{{.Action}}}} {{{{.Actor.ID}}}}'
