@@ -44,7 +44,7 @@ async def created(gate: Gate, exchange: Exchange) -> None:
     resolved, networks = await _resolved(gate, plan, image)
     async with gate.making("container") as labels:
         for network in networks:
-            gate.see_network(network)
+            _see_there(gate, network)
         await gate.see_room("volume", plan.mounts.anonymous(resolved["inherited"].get("Volumes") or ()))
         new_volumes = gate.new_volumes & {*resolved["volumes"].values()}
         gate.new_volumes -= new_volumes
@@ -123,6 +123,14 @@ def _others(gate: Gate, plan: create.Plan) -> dict[str, str]:
     """Ids of the containers that it names. Raises InvalidRequest: a 404 is, to clients, of the image, and they pull."""
     try:
         return {each: gate.own.container_id(each) for each in plan.containers}
+    except NotFound as error:
+        raise InvalidRequest(str(error)) from error
+
+
+def _see_there(gate: Gate, network: str) -> None:
+    """The same of one that could be removed meanwhile; for who holds the lock."""
+    try:
+        gate.see_network(network)
     except NotFound as error:
         raise InvalidRequest(str(error)) from error
 
