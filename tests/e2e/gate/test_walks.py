@@ -61,10 +61,16 @@ def test_a_commit_has_nothing_of_the_host_whoever_changes_folders_meanwhile(gate
     until(lambda: cli(gate, "logs", "swapped").stdout == b"ready\n", 20, "its files")
     swap = f"cd /proc/1/root; while :; do mv d d2; ln -s {tmp_path} d; rm d; mv d2 d; done"
     cli(gate, "run", "-d", "--name", "swaps", "--pid", "container:swapped", BUSYBOX, "sh", "-c", swap)
-    for _ in range(3):
-        gate.ask("POST", "/commit?container=swapped&repo=swapped&pause=0")
-        assert b"SECRET OF THE HOST" not in files_of(gate, "swapped").values()
-        cli(gate, "rmi", "swapped")
+    made = 0
+    for _ in range(20):
+        # An export breaks off where a file that it began with is not where it was.
+        if gate.ask("POST", "/commit?container=swapped&repo=swapped&pause=0")[0] == 201:
+            assert b"SECRET OF THE HOST" not in files_of(gate, "swapped").values()
+            cli(gate, "rmi", "swapped")
+            made += 1
+            if made == 3:
+                break
+    assert made == 3
     assert {each["Path"] for each in gate.ask("GET", "/containers/swapped/changes")[1] or ()} <= {
         *("/d", "/d2", "/d/aaa", "/d/zsecret", "/d2/aaa", "/d2/zsecret")
     }
