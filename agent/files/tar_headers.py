@@ -34,14 +34,14 @@ class Headers:
     def __init__(self) -> None:
         self._waiting = bytearray()  # a header that is not whole yet; nothing while data is to come
         self._passing = 0  # bytes of data
-        self._ended = False
+        self.ended = False  # its end mark has come
         # What headers before a member told of it, in pax records and by GNU.
         self._told: dict[bytes, bytes] = {}
         self._long: dict[bytes, bytes] = {}
 
     def passes(self, size: int) -> bool:
         """Whether so many bytes more have no header in them; then they are taken for read."""
-        if self._ended:
+        if self.ended:
             return True
         is_data = size <= self._passing
         self._passing -= size if is_data else 0
@@ -57,7 +57,7 @@ class Headers:
         while (at := self._data_end(at)) + tar.BLOCK <= len(self._waiting):
             block = bytes(self._waiting[at : at + tar.BLOCK])
             if block == _END:  # one such block is enough for Go to read nothing more
-                self._ended, at = True, len(self._waiting)
+                self.ended, at = True, len(self._waiting)
                 break
             size = _extent(block)
             if at + tar.BLOCK + size > len(self._waiting):

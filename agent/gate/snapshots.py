@@ -12,7 +12,7 @@ import secrets
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from agent.errors import TooLarge
+from agent.errors import EngineError, TooLarge
 from agent.files import tar
 from agent.files.tar_headers import Headers
 from agent.gate import keeping, packed
@@ -128,7 +128,7 @@ async def _stand_in(gate: Gate, config: dict[str, Any]) -> AsyncIterator[str]:
 
 
 async def _files(gate: Gate, container: str) -> dict[str, int]:
-    """What stands for all that is told of each of its files, by path. Raises TooLarge."""
+    """What stands for all that is told of each of its files, by path. Raises TooLarge, EngineError."""
     found: dict[str, int] = {}
     headers = Headers()
     async with gate.upstream.request("GET", _export(container)) as exported:
@@ -137,6 +137,8 @@ async def _files(gate: Gate, container: str) -> dict[str, int]:
                 found |= await in_thread(_read, headers, piece)
             if len(found) > _MOST_FILES:
                 raise TooLarge(f"the container has over {_MOST_FILES} files, too many to compare with its image's")
+    if not headers.ended:  # else all that had not come yet would be told as gone
+        raise EngineError("the engine's export of the container broke off, as when files move meanwhile; try again")
     return found
 
 

@@ -99,3 +99,13 @@ def test_data_passes_without_a_look_at_it():
 def test_what_can_be_read_in_two_ways_or_takes_much_memory_is_refused(damaged):
     with pytest.raises(InvalidArchive):
         names(damaged)
+
+
+def test_a_tar_that_breaks_off_has_not_ended():
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("file"))
+    for size, ended in ((tarfile.BLOCKSIZE, False), (len(data.getvalue()), True)):
+        headers = Headers()
+        assert len(headers.of(data.getvalue()[:size])) == 1
+        assert headers.ended is ended

@@ -71,9 +71,9 @@ def test_a_commit_has_nothing_of_the_host_whoever_changes_folders_meanwhile(gate
             if made == 3:
                 break
     assert made == 3
-    assert {each["Path"] for each in gate.ask("GET", "/containers/swapped/changes")[1] or ()} <= {
-        *("/d", "/d2", "/d/aaa", "/d/zsecret", "/d2/aaa", "/d2/zsecret")
-    }
+    answers = (gate.ask("GET", "/containers/swapped/changes") for _ in range(20))
+    found = next(answer for status, answer in answers if status == 200)
+    assert {each["Path"] for each in found or ()} <= {*("/d", "/d2", "/d/aaa", "/d/zsecret", "/d2/aaa", "/d2/zsecret")}
 
 
 def test_a_commit_is_the_engines_own_but_for_its_layers(gate):
