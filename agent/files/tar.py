@@ -24,7 +24,7 @@ BLOCK = 512  # bytes; POSIX.1-2017, pax, 'ustar Interchange Format'
 _PIECE = 256 * 1024
 _MAX_HEADERS = 8  # extended ones, before a member
 _MAX_RECORDS = 100  # in a pax header
-MAX_EXTENDED = 1024**2  # bytes of one pax header or long name; real ones hold a name or two of 4096 bytes at most
+_MAX_EXTENDED = 1024**2  # bytes of one pax header or long name; real ones hold a name or two of 4096 bytes at most
 _NUMBER = re.compile(rb"[ \0]*([0-7]*)(?:[ \0].*)?", re.DOTALL)
 _DECIMAL = re.compile(rb"[0-9]{1,20}")
 
@@ -94,8 +94,7 @@ def members(read: Read) -> Iterator[Member]:
         elif kind in LONG:
             own[LONG[kind]] = text(_extended(header, read))
         else:
-            # An empty value takes back what a header before told (POSIX.1-2017, pax Extended Header).
-            found = member(header, {key: value for key, value in (shared | own).items() if value}, read)
+            found = member(header, stated(shared | own), read)
             yield found
             for _ in found.data:
                 pass
@@ -167,10 +166,15 @@ def _mtime(text: bytes) -> float:
 
 
 def _extended(header: bytes, read: Read) -> bytes:
+    return b"".join(_data(extended_size(header), read))
+
+
+def extended_size(header: bytes) -> int:
+    """The bytes that an extended header has after itself. Raises InvalidArchive if they are too many."""
     size = size_of(header, {})
-    if size > MAX_EXTENDED:
-        raise InvalidArchive(f"the archive is refused: one of its extended headers is over {MAX_EXTENDED} bytes")
-    return b"".join(_data(size, read))
+    if size > _MAX_EXTENDED:
+        raise InvalidArchive(f"the archive is refused: one of its extended headers is over {_MAX_EXTENDED} bytes")
+    return size
 
 
 def records(body: bytes, most: int = _MAX_RECORDS) -> dict[bytes, bytes]:
@@ -195,6 +199,11 @@ def records(body: bytes, most: int = _MAX_RECORDS) -> dict[bytes, bytes]:
             kept[b"sparse"] = b"yes"
         at += length
     return kept
+
+
+def stated(values: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+    """Without empty ones, which take back what a header says (POSIX.1-2017, pax Extended Header)."""
+    return {key: value for key, value in values.items() if value}
 
 
 def _number(field: bytes) -> int:

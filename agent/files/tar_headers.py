@@ -89,7 +89,7 @@ class Headers:
 
     def _keep(self, kind: bytes, body: bytes) -> None:
         if kind in tar.LONG:
-            self._long |= _stated({tar.LONG[kind]: tar.text(body)})
+            self._long |= tar.stated({tar.LONG[kind]: tar.text(body)})
             return
         told = tar.records(body, _MAX_RECORDS)
         if b"sparse" in told:
@@ -97,7 +97,7 @@ class Headers:
         if kind == _PAX_GLOBAL:  # tells nothing to Go, but is a member of its own
             self._forget()
         else:  # alone what the last one told is for the member
-            self._told = _stated(told)
+            self._told = tar.stated(told)
 
     def _forget(self) -> None:
         self._told, self._long = {}, {}
@@ -105,12 +105,7 @@ class Headers:
 
 def _extent(block: bytes) -> int:
     """The bytes after a header that belong to it."""
-    if block[156:157] not in _EXTENDED:
-        return 0
-    size = tar.size_of(block, {})
-    if size > tar.MAX_EXTENDED:
-        raise InvalidArchive(f"the archive is refused: one of its extended headers is over {tar.MAX_EXTENDED} bytes")
-    return _padded(size)
+    return _padded(tar.extended_size(block)) if block[156:157] in _EXTENDED else 0
 
 
 def _see_file(header: Header, size: int) -> None:
@@ -119,11 +114,6 @@ def _see_file(header: Header, size: int) -> None:
     ends = (name, header.more.get(b"path", name))
     if size and header.block[156:157] == _OLD and not all(each and not each.endswith(b"/") for each in ends):
         raise InvalidArchive("the archive is damaged: a folder in it has data")
-
-
-def _stated(values: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
-    """An empty value takes back what a header says (POSIX.1-2017, pax Extended Header)."""
-    return {key: value for key, value in values.items() if value}
 
 
 def _padded(size: int) -> int:
