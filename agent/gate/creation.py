@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from agent.errors import Conflict, InvalidRequest, NotFound
@@ -25,6 +25,8 @@ from agent.gate.volumes import have_volume
 from agent.threads import in_thread
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from agent.gate.exchange import Exchange
     from agent.gate.gate import Gate
 
@@ -44,7 +46,8 @@ async def created(gate: Gate, exchange: Exchange) -> None:
     resolved, networks = await _resolved(gate, plan, image)
     async with gate.making("container") as labels:
         for network in networks:
-            _see_there(gate, network)
+            with _not_of_the_image():
+                gate.see_network(network)
         await gate.see_room("volume", plan.mounts.anonymous(resolved["inherited"].get("Volumes") or ()))
         new_volumes = gate.new_volumes & {*resolved["volumes"].values()}
         gate.new_volumes -= new_volumes
@@ -102,7 +105,8 @@ async def _resolved(gate: Gate, plan: create.Plan, image: dict[str, Any]) -> tup
         raise Refused("bind", "this gate's socket cannot be mounted")
     for folder in plan.folders:
         await _have_folder(gate, folder)
-    others = _others(gate, plan)
+    with _not_of_the_image():
+        others = {each: gate.own.container_id(each) for each in plan.containers}
     volumes = {name: volume_body(each, gate.policy.limits.memory) for name, each in plan.volumes.items()}
     networks = {each: await _network(gate, each) for each in plan.networks}
     resolved = {
@@ -119,28 +123,19 @@ async def _resolved(gate: Gate, plan: create.Plan, image: dict[str, Any]) -> tup
     return resolved, [network["Id"], *(each["Id"] for each in networks.values())]
 
 
-def _others(gate: Gate, plan: create.Plan) -> dict[str, str]:
-    """Ids of the containers that it names. Raises InvalidRequest: a 404 is, to clients, of the image, and they pull."""
+@contextmanager
+def _not_of_the_image(hint: str = "") -> Iterator[None]:
+    """Have what is not there told by InvalidRequest: a 404 is, to clients, of the image, and they pull."""
     try:
-        return {each: gate.own.container_id(each) for each in plan.containers}
+        yield
     except NotFound as error:
-        raise InvalidRequest(str(error)) from error
-
-
-def _see_there(gate: Gate, network: str) -> None:
-    """The same of one that could be removed meanwhile; for who holds the lock."""
-    try:
-        gate.see_network(network)
-    except NotFound as error:
-        raise InvalidRequest(str(error)) from error
+        raise InvalidRequest(f"{error}{hint}") from error
 
 
 async def _network(gate: Gate, name: str) -> dict[str, Any]:
-    """The same of a network, which the engine would look for at the start only."""
-    try:
+    """A network of the build's, which the engine would look for at the start only. Raises InvalidRequest."""
+    with _not_of_the_image(": make it before the container"):
         return await gate.own.network(name)
-    except NotFound as error:
-        raise InvalidRequest(f"{error}: make it before the container") from error
 
 
 async def _have_folder(gate: Gate, folder: str) -> None:
