@@ -6,6 +6,7 @@ import pytest
 from starlette.requests import ClientDisconnect, Request
 
 from api.waiting import in_turns, while_connected, with_keep_alives
+from tests.turns import turns
 
 PING = b": ping\n\n"
 
@@ -144,19 +145,10 @@ async def test_an_error_of_the_source_ends_the_stream_with_it():
 
 @pytest.mark.anyio
 async def test_pieces_that_are_all_there_leave_others_their_turns():
-    turns = 0
-
-    async def other():
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
     async def pieces():
         for each in range(100):
             yield bytes([each])
 
-    working = asyncio.create_task(other())
-    assert b"".join([piece async for piece in in_turns(pieces())]) == bytes(range(100))
-    working.cancel()
-    assert turns >= 100
+    async with turns() as others:
+        assert b"".join([piece async for piece in in_turns(pieces())]) == bytes(range(100))
+    assert others.count >= 100

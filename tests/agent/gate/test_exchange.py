@@ -7,6 +7,7 @@ import pytest
 
 from agent.gate.exchange import Exchange, Reader
 from agent.unix_socket import Connections, listen
+from tests.turns import turns
 
 REQUEST = b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -65,25 +66,16 @@ async def read_beside(chunks):
     reader.feed_data(b"".join(b"%x\r\n%b\r\n" % (len(each), each) for each in chunks) + b"0\r\n\r\n")
     exchange = Exchange(reader, None, h11.Connection(h11.SERVER))
     await exchange.begin()
-    turns = 0
-
-    async def other():
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    beside = asyncio.ensure_future(other())
-    pieces = [piece async for piece in exchange.body()]
-    beside.cancel()
-    return pieces, turns
+    async with turns() as others:
+        pieces = [piece async for piece in exchange.body()]
+    return pieces, others.count
 
 
 def test_many_small_chunks_are_few_pieces_and_others_have_their_turn_between_them():
-    pieces, turns = asyncio.run(read_beside([b"x"] * 40_000))
+    pieces, count = asyncio.run(read_beside([b"x"] * 40_000))
     assert b"".join(pieces) == b"x" * 40_000
     assert len(pieces) <= 2  # as often as was read
-    assert turns >= 40_000 // 250
+    assert count >= 40_000 // 250
 
 
 def test_a_large_chunk_is_one_piece():
