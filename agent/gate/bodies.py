@@ -59,6 +59,11 @@ class RestartPolicyBody(Body):
             raise ValueError("maximum retry count can only be used with 'on-failure'")
         return self
 
+    @property
+    def is_none(self) -> bool:
+        """Whether nothing is to be started again."""
+        return self.Name in ("", "no")
+
 
 class LogConfigBody(Body):
     """LogConfig."""

@@ -184,7 +184,7 @@ def plan(body: ContainerBody, policy: GatePolicy, workspace: Workspace | None) -
     others = [each for entry in endpoints.values() if entry for each in entry.Links]
     named = [each.partition(":")[0] for each in (*host.VolumesFrom, *host.Links, *others)]
     alone = _is_alone(host)
-    if host.AutoRemove and host.RestartPolicy and host.RestartPolicy.Name not in ("", "no"):
+    if host.AutoRemove and host.RestartPolicy and not host.RestartPolicy.is_none:
         raise InvalidRequest("can't create 'AutoRemove' container with restart policy")
     if alone and host.Links:
         raise InvalidRequest("HostConfig.Links: a container without a network of its own has no links")
@@ -336,10 +336,11 @@ def _published(request: ContainerBody, resolved: Resolved) -> dict[str, list[dic
                 )
             _check_port(binding.HostPort)
             wanted[port] += _at_each(binding.HostPort, resolved)
-    if sum(map(_ports, (*request.ExposedPorts, *(resolved.inherited.get("ExposedPorts") or ())))) > _MOST_EXPOSED:
+    exposed = (*request.ExposedPorts, *(resolved.inherited.get("ExposedPorts") or ()))
+    if sum(map(_ports, exposed)) > _MOST_EXPOSED:
         raise Refused("field", f"ExposedPorts: more than {_MOST_EXPOSED} ports are not for builds")
     if host.PublishAllPorts:
-        for port in (*request.ExposedPorts, *(resolved.inherited.get("ExposedPorts") or ())):
+        for port in exposed:
             wanted.setdefault(port, _at_each("", resolved))
     if sum(map(len, wanted.values())) > _MOST_PORTS:
         raise Refused("field", f"HostConfig.PortBindings: more than {_MOST_PORTS} ports are not for builds")

@@ -111,7 +111,7 @@ class Restarts:
 
     def ask(self, container: str, policy: RestartPolicyBody | None) -> None:
         """Have the policy that was asked for, from its next start on."""
-        if policy is None or policy.Name in ("", "no"):
+        if policy is None or policy.is_none:
             self._journal.remove("restart", container)
         else:
             known = self.of(container) or Restarting("", 0)
