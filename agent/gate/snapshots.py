@@ -2,8 +2,7 @@
 
 For `commit`, `diff` and sizes the engine walks through a container's folders by their paths on the host. Who can
 change them meanwhile puts a link in the way, and gets at any folder of the host: that is the container, and whatever
-else of the build it gave a descriptor of a folder, also while it is paused or has ended. `export` reads within the
-container's root (moby/moby, chrootarchive), so here all is made of that.
+else of the build it gave a descriptor of a folder, also while it is paused or has ended. So all is made of exports.
 """
 
 from __future__ import annotations
@@ -12,10 +11,9 @@ import secrets
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from agent.errors import EngineError, TooLarge
+from agent.errors import TooLarge
 from agent.files import tar
-from agent.files.tar_headers import Headers
-from agent.gate import keeping, packed
+from agent.gate import exports, keeping, packed
 from agent.gate.create import is_ours
 from agent.gate.shown import LABEL_IMAGE
 from agent.threads import in_thread
@@ -46,8 +44,8 @@ async def commit(
     which it adds those of the stand-in's own, labels above all. So that one has none.
     """
     with keeping.anchored(gate) as files:
-        async with _paused(gate, container), gate.upstream.request("GET", _export(container["Id"])) as exported:
-            (await keeping.bring_in(gate, files, packed.unmistaken(exported.pieces()), most)).done()
+        async with _paused(gate, container), exports.opened(gate.upstream, container["Id"]) as pieces:
+            (await keeping.bring_in(gate, files, packed.unmistaken(pieces), most)).done()
         image = (await gate.upstream.ask("GET", f"/images/{files}/json")).done().json()["Id"]
         config = settings(container["Config"])
         command = {name: config[name] for name in _TOLD_IN_HISTORY if name in config}
@@ -93,10 +91,6 @@ def _folder(path: str) -> str:
     return path.rpartition("/")[0]
 
 
-def _export(container: str) -> str:
-    return f"/containers/{container}/export"
-
-
 @asynccontextmanager
 async def _paused(gate: Gate, container: dict[str, Any]) -> AsyncIterator[None]:
     """A container that runs stands still in the block, for its files to be of one moment."""
@@ -130,22 +124,17 @@ async def _stand_in(gate: Gate, config: dict[str, Any]) -> AsyncIterator[str]:
 async def _files(gate: Gate, container: str) -> dict[str, int]:
     """What stands for all that is told of each of its files, by path. Raises TooLarge, EngineError."""
     found: dict[str, int] = {}
-    headers = Headers()
-    async with gate.upstream.request("GET", _export(container)) as exported:
-        async for piece in keeping.capped(exported.pieces(), gate.policy.limits.image_bytes):
-            if not headers.passes(len(piece)):
-                found |= await in_thread(_read, headers, piece)
-            if len(found) > _MOST_FILES:
-                raise TooLarge(f"the container has over {_MOST_FILES} files, too many to compare with its image's")
-    if not headers.ended:  # else all that had not come yet would be told as gone
-        raise EngineError("the engine's export of the container broke off, as when files move meanwhile; try again")
+
+    def take(members: Iterator[tar.Member]) -> bool:
+        by_path = {f"/{member.name.strip('/')}": hash(_told(member)) for member in members}
+        found.update({path: told for path, told in by_path.items() if path not in _MADE_BY_ENGINE})
+        if len(found) > _MOST_FILES:
+            raise TooLarge(f"the container has over {_MOST_FILES} files, too many to compare with its image's")
+        return False
+
+    async with exports.opened(gate.upstream, container) as pieces:
+        await exports.look(keeping.capped(pieces, gate.policy.limits.image_bytes), take)
     return found
-
-
-def _read(headers: Headers, piece: bytes) -> dict[str, int]:
-    members = (tar.member(*header, bytes) for header in headers.of(piece))  # nobody reads their data
-    by_path = {f"/{member.name.strip('/')}": hash(_told(member)) for member in members}
-    return {path: told for path, told in by_path.items() if path not in _MADE_BY_ENGINE}
 
 
 def _told(member: tar.Member) -> tuple[Any, ...]:

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from anyio import from_thread
-
-from agent.errors import EngineError
 from agent.files import tar
+from agent.gate import exports
 from agent.gate.policy import Refused
-from agent.threads import in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import Iterable, Iterator
 
     from agent.gate.gate import Gate
 
@@ -94,40 +91,14 @@ def _refusal(path: Path, why: str) -> Refused:
 async def _look(gate: Gate, container: str, paths: Iterable[Path]) -> Looked:
     """What the container's root has on the way to these. Raises EngineError, InvalidArchive."""
     wanted = {path[:depth] for path in paths for depth in range(1, len(path) + 1)}
-    async with gate.upstream.request("GET", f"/containers/{container}/export") as exported:
-        if exported.status != 200:
-            (await exported.whole()).done()
-        return await in_thread(_members, exported.pieces(), wanted)
+    last = max(wanted)
+    found: Looked = {}
 
+    def take(members: Iterator[tar.Member]) -> bool:
+        by_path = {_parts(member.name.encode("utf-8", "surrogateescape")): member for member in members}
+        found.update({path: member for path, member in by_path.items() if path in wanted})
+        return max(by_path, default=()) >= last
 
-def _members(pieces: AsyncIterator[bytes], wanted: set[Path]) -> Looked:
-    """Those of the export that are wanted. It is in the order of names, folder by folder (Go, filepath.WalkDir)."""
-    found, last = {}, max(wanted)
-    for member in tar.members(_Reader(pieces).read):
-        path = _parts(member.name.encode("utf-8", "surrogateescape"))
-        if path in wanted:
-            found[path] = member
-        if path >= last:
-            break
+    async with exports.opened(gate.upstream, container) as pieces:
+        await exports.look(pieces, take)
     return found
-
-
-class _Reader:
-    """Reads a stream of the loop's in a thread."""
-
-    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
-        self._pieces = pieces
-        self._rest = b""
-
-    def read(self, count: int) -> bytes:
-        """Exactly so many bytes. Raises EngineError if there are fewer."""
-        while len(self._rest) < count:
-            piece = from_thread.run(self._next)
-            if not piece:
-                raise EngineError("the engine's export of the container breaks off")
-            self._rest += piece
-        data, self._rest = self._rest[:count], self._rest[count:]
-        return data
-
-    async def _next(self) -> bytes:
-        return await anext(self._pieces, b"")
