@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 from functools import partial
 from pathlib import Path
@@ -40,6 +41,7 @@ app.add_typer(token, name="token")
 @app.command()
 def serve(config: Config = None) -> None:
     """Run the service."""
+    gc.disable()  # until it listens: nothing of what a start makes is garbage
     import uvloop
 
     from api.service_log import configure
@@ -119,6 +121,8 @@ async def _announce(server: uvicorn.Server) -> None:
     for listener in (listener for each in server.servers for listener in each.sockets):
         host, port = listener.getsockname()[:2]
         structlog.get_logger().info("listening", host=host, port=port)
+    gc.freeze()
+    gc.enable()
 
 
 @token.command("create")
