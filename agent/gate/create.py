@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent.errors import InvalidRequest
-from agent.gate import resources, strict_json
+from agent.gate import health_checks, ports, resources, strict_json
 from agent.gate.bodies import HostConfigBody, VolumeBody
 from agent.gate.mounts import Mounts, Wanted
 from agent.gate.policy import Refused
@@ -31,14 +31,7 @@ CAPABILITIES = frozenset(
     )
 )
 _DEFAULT_NETWORKS = {"", "default", "bridge"}
-_ANY_ADDRESS = {"", "0.0.0.0", "::", "127.0.0.1", "::1", "localhost"}  # noqa: S104 - they all become the gateway's
-_PORT = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
-_CONTAINER_PORT = re.compile(r"[0-9]{1,5}(?:/(?:tcp|udp|sctp))?")
 _SYSCTL = re.compile(r"net\.[a-z0-9_./-]+|kernel\.(?:shm|msg)[a-z_]+|kernel\.sem|fs\.mqueue\.[a-z_]+")
-_MOST_PORTS = 100  # of a container: the engine starts a process for each
-_INTERVALS = ("Interval", "StartInterval")  # of a health check
-_LEAST_INTERVAL = 10**8  # nanoseconds
-_MOST_EXPOSED = 1000  # of a container: the engine tells them in lists
 _MOST_LABELS = 64 * 1024  # bytes: the engine tells them in lists, to all
 _SHORT_ID = 12  # characters
 _KEPT = (
@@ -91,7 +84,7 @@ class Plan:
         config = {name: _plain(value) for name, value in made.items() if value is not None and value != ""}
         return {
             **config,
-            **_health_check(config.get("Healthcheck") or {}, resolved.inherited.get("Healthcheck") or {}),
+            **health_checks.merged(config.get("Healthcheck") or {}, resolved.inherited.get("Healthcheck") or {}),
             "Image": resolved.image,
             "ExposedPorts": {port: {} for port in request.ExposedPorts},
             "Volumes": {each: {} for each in request.Volumes},  # there is a mount for each, and no other volume is made
@@ -107,7 +100,7 @@ class Plan:
                 **self._modes(resolved),
                 "Privileged": False,
                 "PublishAllPorts": False,
-                "PortBindings": _published(request, resolved),
+                "PortBindings": ports.published(request, resolved.inherited, resolved.gateways, resolved.free_ports),
                 "SecurityOpt": sorted({"no-new-privileges" for _ in _NO_NEW_PRIVILEGES.intersection(host.SecurityOpt)}),
                 **({"CapAdd": sorted({f"CAP_{_capability(each)}" for each in host.CapAdd})} if host.CapAdd else {}),
                 "Mounts": [_mount(each, self.mounts.workspace, resolved) for each in self.mounts.wanted],
@@ -172,7 +165,7 @@ def plan(body: ContainerBody, policy: GatePolicy, workspace: Workspace | None) -
     _check_host(host)
     check_labels(body.Labels)
     if body.Healthcheck is not None:
-        _check_health_check(body.Healthcheck.model_dump())
+        health_checks.check(body.Healthcheck.model_dump())
     mounts = Mounts(workspace)
     mounts.take(host, body.Volumes)
     joined = [
@@ -236,32 +229,6 @@ def _undressed(image: Mapping[str, Any]) -> dict[str, str]:
     return dict.fromkeys(filter(is_ours, image.get("Labels") or ()), "")
 
 
-def _check_health_check(asked: Mapping[str, Any]) -> None:
-    for name in _INTERVALS:
-        if _is_short(asked[name]):
-            raise Refused("field", f"Healthcheck.{name}: less than 0.1 s keeps the engine busy for everyone")
-    if _is_hollow(asked["Test"]):
-        raise InvalidRequest(f"Healthcheck.Test: {asked['Test'][0]} has no command after it")
-
-
-def _health_check(asked: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str, Any]:
-    """The health check, in place of what the image has that no request may (moby/moby, runconfig: merged by field)."""
-    short = [name for name in _INTERVALS if _is_short(image.get(name, 0))]
-    whole = {**dict.fromkeys(short, _LEAST_INTERVAL), **asked}
-    if not whole.get("Test") and _is_hollow(image.get("Test") or []):
-        whole["Test"] = ["NONE"]
-    return {"Healthcheck": whole} if whole else {}
-
-
-def _is_short(interval: int) -> bool:
-    return interval != 0 and interval < _LEAST_INTERVAL
-
-
-def _is_hollow(test: Sequence[str]) -> bool:
-    """A check without a command: the engine's process dies of it (moby/moby 26.1, daemon/health.go, cmdProbe.run)."""
-    return len(test) == 1 and test[0] in {"CMD", "CMD-SHELL"}
-
-
 def endpoint(given: Endpoint | None, containers: Mapping[str, str]) -> dict[str, Any]:
     """A container's place in a network, for the engine."""
     if given is None:
@@ -319,59 +286,6 @@ def _hosts(given: Sequence[str], resolved: Resolved) -> list[str]:
     return [
         ":".join([*name, resolved.gateways[0] if address == "host-gateway" else address]) for *name, address in pairs
     ]
-
-
-def _published(request: ContainerBody, resolved: Resolved) -> dict[str, list[dict[str, str]]]:
-    """Where an engine would publish at all its addresses, at the gateways that the build's containers have."""
-    host = request.HostConfig
-    wanted: dict[str, list[dict[str, str]]] = {}
-    for port, bindings in host.PortBindings.items():
-        if not _CONTAINER_PORT.fullmatch(port):
-            raise InvalidRequest(f"HostConfig.PortBindings: {port!r} is no port")
-        wanted[port] = []
-        for binding in bindings or ():
-            if binding.HostIp not in _ANY_ADDRESS:
-                raise Refused(
-                    "field", f"HostConfig.PortBindings: the address {binding.HostIp!r} is not the build's; leave it out"
-                )
-            _check_port(binding.HostPort)
-            wanted[port] += _at_each(binding.HostPort, resolved)
-    exposed = (*request.ExposedPorts, *(resolved.inherited.get("ExposedPorts") or ()))
-    if sum(map(_ports, exposed)) > _MOST_EXPOSED:
-        raise Refused("field", f"ExposedPorts: more than {_MOST_EXPOSED} ports are not for builds")
-    if host.PublishAllPorts:
-        for port in exposed:
-            wanted.setdefault(port, _at_each("", resolved))
-    if sum(map(len, wanted.values())) > _MOST_PORTS:
-        raise Refused("field", f"HostConfig.PortBindings: more than {_MOST_PORTS} ports are not for builds")
-    return wanted
-
-
-def _ports(text: str) -> int:
-    """How many ports one is, as in `8000-8009/tcp`."""
-    first, _, last = text.partition("/")[0].partition("-")
-    return max(int(last or first) - int(first), 0) + 1 if first.isdecimal() and (last or "0").isdecimal() else 1
-
-
-def _at_each(port: str, resolved: Resolved) -> list[dict[str, str]]:
-    """The same port at all: clients ask for it once, and go to the gateway that they know.
-
-    The engine would choose another free one for each address. None of these is taken by others, as they are the
-    build's own addresses, unless a service of the host listens on all addresses: then the start fails.
-    """
-    if "-" in port:
-        return [{"HostIp": resolved.gateways[0], "HostPort": port}]
-    if port in ("", "0") and len(resolved.gateways) > 1:
-        port = next(resolved.free_ports)
-    return [{"HostIp": gateway, "HostPort": port} for gateway in resolved.gateways]
-
-
-def _check_port(text: str) -> None:
-    match = _PORT.fullmatch(text) if text else None
-    if text and (
-        match is None or int(match[2] or match[1]) > 65535 or int(match[2] or match[1]) - int(match[1]) > _MOST_PORTS
-    ):
-        raise InvalidRequest(f"HostConfig.PortBindings: {text!r} is no port, or more than {_MOST_PORTS} of them")
 
 
 def _mount(wanted: Wanted, workspace: Workspace | None, resolved: Resolved) -> dict[str, Any]:
