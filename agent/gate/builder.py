@@ -73,14 +73,12 @@ class Builder:
             raise
 
     async def _take_over(self, gate: Gate) -> None:
-        found = await self._listed()
-        tags = _tags(found)
-        for image in [each["Id"] for each in found if each["Id"] not in self._images]:
-            self._images[image] = await _taken(gate, self._daemon, image)
-        for name, image in tags.items():
-            there = self._images[image]
-            if there is not None and self._tags.get(name) != image:
-                await _named(gate, name, there)
+        tags = _tags(found := await self._listed())
+        for image in [each["Id"] for each in found]:
+            if image not in self._images:
+                self._images[image] = await _taken(gate, self._daemon, image)
+            for name in [each for each, tagged in tags.items() if tagged == image and self._tags.get(each) != image]:
+                await _named(gate, name, self._images[image])  # at once: without a name it is one to prune
         self._tags = tags
 
     async def _begin(self, gate: Gate) -> None:
@@ -200,7 +198,9 @@ async def _taken(gate: Gate, daemon: Upstream, image: str) -> str | None:
         return None
 
 
-async def _named(gate: Gate, name: str, image: str) -> None:
+async def _named(gate: Gate, name: str, image: str | None) -> None:
+    if image is None:
+        return
     try:
         tag = new_tag(name)
         await keeping.have(gate, image)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from agent import references
 from agent.errors import Conflict, InvalidRequest, NotFound
-from agent.gate import archives, bodies, keeping, logins, packed, pulls, snapshots, strict_json
+from agent.gate import archives, bodies, keeping, logins, packed, pruning, pulls, snapshots, strict_json
 from agent.gate.answers import pass_on
 from agent.gate.exchange import PATIENCE
 from agent.gate.names import lines
@@ -122,7 +122,7 @@ async def saved(gate: Gate, exchange: Exchange, name: str | None = None) -> None
     if not names:
         raise InvalidRequest("names: no image was named")
     tags: dict[str, list[str]] = {}
-    for each in names:
+    for each in [whole for given in names for whole in await gate.own.tags_of(given) or [given]]:
         named = tags.setdefault((await gate.own.image(each))["Id"], [])
         if not is_id(each) and "@" not in each:
             named.append(familiar(str(references.parse(each))))
@@ -139,7 +139,7 @@ async def loaded(gate: Gate, exchange: Exchange) -> None:
     async with keeping.received(gate, exchange.body()) as archive:
         tags = [[new_tag(each) for each in names] for names in archive.tags]
         images = await keeping.load(gate, archive)
-    said = [line for image, names in zip(images, tags, strict=True) for line in _named(gate, image, names)]
+        said = [line for image, names in zip(images, tags, strict=True) for line in _named(gate, image, names)]
     told = b"".join(strict_json.emit({"stream": f"{line}\n"}) + b"\r\n" for line in said)
     await exchange.answer(200, told, {"Content-Type": "application/json"})
 
@@ -174,15 +174,9 @@ async def removed(gate: Gate, exchange: Exchange, name: str) -> None:
         raise Conflict(f"image {name} has several names; remove them one by one, or with force")
     gone: list[dict[str, str]] = []
     if tag is None or tags == [tag]:
-        anchor = gate.journal.all("image")[image]
-        if await _is_of_others(gate, image):
-            answer = await untag(gate.upstream, image, anchor)
-        else:
-            answer = await gate.upstream.ask("DELETE", f"/images/{anchor}", query)
-        if answer.status == 409:
+        if (deleted := await _deleted(gate, image, query)) is None:
             raise Conflict(f"image {name} is in use by a container")
-        gone = [each for each in answer.done().json() if "Deleted" in each]
-        gate.journal.remove("image", image)
+        gone = deleted
     else:
         tags = [tag]
     for each in tags:
@@ -190,10 +184,24 @@ async def removed(gate: Gate, exchange: Exchange, name: str) -> None:
     await exchange.answer(200, [*({"Untagged": familiar(each)} for each in tags), *gone])
 
 
-async def _is_of_others(gate: Gate, image: str) -> bool:
-    """Whether others have a container of it, or of one that was made from it."""
+async def _deleted(gate: Gate, image: str, query: Mapping[str, str]) -> list[dict[str, str]] | None:
+    """Remove an image of the build's; what the engine says is deleted by it, or None if a container has it."""
+    anchor = gate.journal.all("image")[image]
+    if any(not gate.journal.has("container", each) for each in await _holders(gate, image)):  # others' stay whole
+        answer = await untag(gate.upstream, image, anchor)
+    else:
+        answer = await gate.upstream.ask("DELETE", f"/images/{anchor}", query)
+    if answer.status == 409:
+        return None
+    gone = [each for each in answer.done().json() if "Deleted" in each]
+    gate.journal.remove("image", image)
+    return gone
+
+
+async def _holders(gate: Gate, image: str) -> list[str]:
+    """The containers of it, or of one that was made from it, also those of others."""
     found = (await gate.upstream.ask("GET", "/containers/json", containers_with("ancestor", image))).done().json()
-    return any(not gate.journal.has("container", each["Id"]) for each in found)
+    return [each["Id"] for each in found]
 
 
 async def pushed(gate: Gate, exchange: Exchange, name: str) -> None:
@@ -245,11 +253,26 @@ async def at_registry(gate: Gate, exchange: Exchange, name: str) -> None:
         await pass_on(exchange, await reply.whole())
 
 
-async def pruned(_: Gate, exchange: Exchange) -> None:
-    """POST /images/prune: nothing, as the build's own go with it and others are not its to remove."""
-    only(exchange, "filters")
+async def pruned(gate: Gate, exchange: Exchange) -> None:
+    """POST /images/prune: the build's own without a name, or with `dangling` false all that no container has."""
+    asked = filters(only(exchange, "filters").get("filters", ""), pruning.KNOWN | {"dangling"})
     await exchange.nothing()
-    await exchange.answer(200, {"ImagesDeleted": None, "SpaceReclaimed": 0})
+    await gate.bring()
+    is_whole = bool({"0", "false"} & {*asked.pop("dangling", ())})
+    gone: list[dict[str, str]] = []
+    async with gate.images:  # what is just being made has no name yet
+        found = (await gate.upstream.ask("GET", "/images/json")).done().json()
+        parents = {each["ParentId"] for each in found}
+        own = [each for each in found if gate.journal.has("image", each["Id"]) and each["Id"] not in parents]
+        for image in [each["Id"] for each in own if pruning.meant(asked, each["Labels"], each["Created"])]:
+            tags = [tag for tag, tagged in gate.journal.all("tag").items() if tagged == image]
+            if (tags and not is_whole) or gate.journal.all("container").keys() & {*await _holders(gate, image)}:
+                continue
+            if (deleted := await _deleted(gate, image, {})) is not None:
+                for tag in tags:
+                    gate.journal.remove("tag", tag)
+                gone += [*({"Untagged": familiar(tag)} for tag in tags), *deleted]
+    await exchange.answer(200, {"ImagesDeleted": gone or None, "SpaceReclaimed": 0})
 
 
 async def _made(gate: Gate, image: str, anchor: str, tag: str | None) -> None:

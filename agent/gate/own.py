@@ -149,6 +149,15 @@ class Own:
         full = full_name(name)
         return full if full is not None and self._journal.has("tag", full) else None
 
+    async def tags_of(self, repository: str) -> list[str]:
+        """All names of it that the build may use, own ones first; none if more than a repository is named, or an id."""
+        full = full_name(repository)
+        if full is None or is_id(repository) or not full.endswith(":latest") or repository.endswith(":latest"):
+            return []
+        images = (await self._upstream.ask("GET", "/images/json")).done().json()
+        names = [*self._journal.all("tag"), *(full_name(each) for image in images for each in self.shared_names(image))]
+        return [each for each in dict.fromkeys(names) if each and each.rpartition(":")[0] == full.rpartition(":")[0]]
+
     async def _full_id(self, beginning: str) -> str | None:
         """The one id that begins so, of images that the build may use: what others have must not be told by it."""
         whole = f"sha256:{beginning.removeprefix('sha256:')}"
