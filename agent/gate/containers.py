@@ -32,8 +32,10 @@ _PS_AFTER = (
     f"{_PS_BEFORE}|s|stat|state|pcpu|pmem|%cpu|%mem|rss|vsz|tty|tname|ni|pri|nlwp|time|etime|start|stime|comm|cmd|args"
 )
 _PS_OPTIONS = re.compile(
-    rf"|-?(?:ef|eF|aux|axu|ax|x|e|A|f|u|l)|-?(?:e|ax|A)?o ?(?:(?:{_PS_BEFORE}),)*pid(?:,(?:{_PS_AFTER}))*"
+    rf"(|-?(?:ef|eF|aux|axu|ax|x|e|A|f|u|l)|-?(?:e|ax|A)?o ?(?:(?:{_PS_BEFORE}),)*pid(?:,(?:{_PS_AFTER}))*)(?: ?-?ww?)?"
 )
+# Of command lines it says 64 KiB otherwise, and keeps seven times as much in its memory.
+_PS_WIDTH = "--cols 8192"
 
 
 async def inspected(gate: Gate, exchange: Exchange, name: str) -> None:
@@ -92,11 +94,16 @@ async def changes(gate: Gate, exchange: Exchange, name: str) -> None:
 
 async def processes(gate: Gate, exchange: Exchange, name: str) -> None:
     """GET /containers/NAME/top. The engine runs the host's own ps(1) for it, with these options: see `_PS_OPTIONS`."""
-    query = only(exchange, "ps_args")
-    if not _PS_OPTIONS.fullmatch(query.get("ps_args", "")):
-        raise Refused("query", f"ps_args {query['ps_args'][:100]!r}: aux, -ef and -o pid,user,args are taken, and such")
+    text = only(exchange, "ps_args").get("ps_args", "")
+    if (options := _PS_OPTIONS.fullmatch(text)) is None:
+        raise Refused("query", f"ps_args {text[:100]!r}: aux, -ef and -o pid,user,args are taken, and such")
     container = gate.own.container_id(name)
-    await pass_on(exchange, await gate.upstream.ask("GET", f"/containers/{container}/top", query))
+    async with gate.topping:
+        path, asked_for = f"/containers/{container}/top", options[1] or "-ef"
+        answer = await gate.upstream.ask("GET", path, {"ps_args": f"{asked_for} {_PS_WIDTH}"})
+        if answer.status == HTTPStatus.INTERNAL_SERVER_ERROR and "option" in answer.message():
+            answer = await gate.upstream.ask("GET", path, {"ps_args": asked_for})  # BusyBox's, which is narrow anyway
+    await pass_on(exchange, answer)
 
 
 def streaming(action: str, *keys: str) -> Any:

@@ -85,6 +85,7 @@ class Gate:
     listing: asyncio.Lock = field(default_factory=asyncio.Lock)  # all of a build's containers may be much to read
     saving: asyncio.Lock = field(default_factory=asyncio.Lock)  # the engine has what is saved on its disk meanwhile
     diffing: asyncio.Lock = field(default_factory=asyncio.Lock)  # all files of a container are read and kept in mind
+    topping: asyncio.Lock = field(default_factory=asyncio.Lock)  # all of a container's command lines are read at once
     lookups: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_LOOKUPS))  # of a container's users
 
     def __post_init__(self) -> None:

@@ -283,7 +283,11 @@ def test_options_with_which_the_hosts_ps_could_tell_of_others_are_refused(gate, 
 
 
 @pytest.mark.parametrize(
-    "options", ["", "aux", "-ef", "-eo pid,user,args", "-o user,pid,ppid,stime,cmd", "axo pid", "-A", "l"]
+    "options",
+    [
+        *("", "aux", "-ef", "-eo pid,user,args", "-o user,pid,ppid,stime,cmd", "axo pid", "-A", "l"),
+        *("auxww", "-efw", "aux ww", "-o pid,args -ww"),
+    ],
 )
 def test_the_hosts_ps_tells_of_the_containers_own_processes_alone(gate, foreign, options):
     gate.create("box", Cmd=["sleep", "987"])

@@ -6,7 +6,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.e2e.gate_process import cli
-from tests.e2e.harness import BUSYBOX
+from tests.e2e.harness import BUSYBOX, until
 
 pytestmark = pytest.mark.engine
 
@@ -71,3 +71,17 @@ def test_refusals_do_not_fill_a_log(gate_of):
 
 def as_query(filters):
     return quote(json.dumps(filters))
+
+
+@pytest.mark.parametrize("options", ["", "aux", "auxww", "-o pid,args", "e"])
+def test_no_command_line_is_told_at_full_length(gate, options):
+    script = 'set -- $(head -c 60000 /dev/zero | tr "\\0" x); exec sh -c "sleep 600; true" $1'
+    gate.create("box", Cmd=["sh", "-c", script])
+    gate.ask("POST", "/containers/box/start")
+
+    def long_ones():
+        status, told = gate.ask("GET", f"/containers/box/top?ps_args={quote(options)}")
+        assert status == 200, told
+        return [process[-1] for process in told["Processes"] if "xxx" in process[-1]]
+
+    assert max(map(len, until(long_ones, what="the long command"))) <= 8192
