@@ -234,7 +234,7 @@ class ContainerBody(Body):
     MacAddress: str = ""
     Labels: Texts = {}
     StopSignal: str = ""
-    StopTimeout: int | None = Field(None, ge=0)  # the engine waits for it when it ends
+    StopTimeout: int | None = Field(None, ge=0, le=600)  # seconds: the engine waits for it when it ends
     Shell: list[str] = []
     ArgsEscaped: bool = False
     Mounts: list[Any] = []  # what dockertest says besides HostConfig

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Answer = Callable[..., Awaitable[None]]
 _OLDEST, _NEWEST = 24, 45
 _VERSION = re.compile(r"/v1\.([0-9]{1,3})(?=/)")
-_LOGS = ("follow", "stdout", "stderr", "since", "until", "timestamps", "tail")
+_LOGS = ("follow", "stdout", "stderr", "since", "until", "timestamps", "details", "tail")
 _IMAGE = "([A-Za-z0-9_.:@/\\[\\]-]+)"
 
 _TABLE: list[tuple[str, str, Answer]] = [

@@ -300,6 +300,12 @@ def test_what_makes_no_sense_is_refused(fields):
         host(**fields)
 
 
+@pytest.mark.parametrize("seconds", [-1, 601])
+def test_the_engine_ends_without_a_long_wait_for_a_container(seconds):
+    with pytest.raises(InvalidRequest, match="StopTimeout"):
+        planned({"Image": "i", "StopTimeout": seconds})
+
+
 @pytest.mark.parametrize("name", ["Interval", "StartInterval"])
 def test_a_health_check_is_no_load(name):
     assert upstream({"Image": "i", "Healthcheck": {"Test": ["CMD", "x"], name: 10**8}})["Healthcheck"][name] == 10**8

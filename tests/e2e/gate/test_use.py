@@ -59,6 +59,7 @@ def test_logs_follow_wait_top_stats_diff_and_rename(gate):
         "for i in 1 2 3; do echo $i; sleep 0.2; done; touch /new",
     )
     assert cli(gate, "logs", "-f", "box").stdout == b"1\n2\n3\n"
+    assert cli(gate, "logs", "--details", "box").stdout == b" 1\n 2\n 3\n"
     assert cli(gate, "wait", "box").stdout == b"0\n"
     assert b"A /new" in cli(gate, "diff", "box").stdout
     cli(gate, "rename", "box", "other")
