@@ -71,7 +71,8 @@ class Plan:
     containers: frozenset[str]
     networks: frozenset[str]
     volumes: Mapping[str, VolumeBody]  # if they are made
-    folders: frozenset[str]
+    folders: frozenset[str]  # of the workspace, which are made if they are not there
+    sources: frozenset[str]  # the same, and files, which are not
     own_socket: bool
     request: ContainerBody
     mounts: Mounts
@@ -194,6 +195,7 @@ def plan(body: ContainerBody, policy: GatePolicy, workspace: Workspace | None) -
             if each.volume is not None
         },
         folders=frozenset(each.inside for each in mounts.wanted if each.inside and each.is_made),
+        sources=frozenset(each.inside for each in mounts.wanted if each.inside and not each.is_made),
         own_socket=any(each.socket for each in mounts.wanted),
         request=body,
         mounts=mounts,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -105,6 +106,8 @@ async def _resolved(gate: Gate, plan: create.Plan, image: dict[str, Any]) -> tup
         raise Refused("bind", "this gate's socket cannot be mounted")
     for folder in plan.folders:
         await _have_folder(gate, folder)
+    for source in plan.sources:
+        await _see_there(gate, source)
     with _not_of_the_image():
         others = {each: gate.own.container_id(each) for each in plan.containers}
     volumes = {name: volume_body(each, gate.policy.limits.memory) for name, each in plan.volumes.items()}
@@ -158,6 +161,29 @@ async def _have_folder(gate: Gate, folder: str) -> None:
         await in_thread(make)
     except OSError as error:
         raise InvalidRequest(f"the folder {folder!r} of the workspace could not be made: {error.strerror}") from error
+
+
+async def _see_there(gate: Gate, path: str) -> None:
+    """Raise InvalidRequest in the engine's words for what is not in the workspace: it would tell a path of the host."""
+    if gate.folder is None or gate.workspace is None:
+        return
+    *folders, name = path.split("/")
+
+    def look() -> None:
+        with (
+            suppress(NotADirectoryError),  # a link, which the engine follows
+            tree.opened(gate.folder or "/") as top,
+            tree.below(top, folders) as folder,
+        ):
+            os.lstat(name, dir_fd=folder)
+
+    try:
+        await in_thread(look)
+    except FileNotFoundError as error:
+        whole = f"{gate.workspace.path}/{path}"
+        raise InvalidRequest(
+            f'invalid mount config for type "bind": bind source path does not exist: {whole}'
+        ) from error
 
 
 async def _journaled(gate: Gate, container: str, name: str) -> None:

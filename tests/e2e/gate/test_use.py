@@ -96,6 +96,9 @@ def test_the_workspace_is_mounted_by_its_path_in_the_build(gate):
     assert cli(gate, "run", "--rm", "-v", "/workspace/src/a:/a:ro", BUSYBOX, "cat", "/a").stdout == b"hello\n"
     words = ["--mount", "type=bind,source=/workspace/src,target=/src,readonly", BUSYBOX, "touch", "/src/b"]
     assert cli(gate, "run", "--rm", *words, check=False).returncode == 1
+    missing = ["--mount", "type=bind,source=/workspace/src/none,target=/src", BUSYBOX, "true"]
+    told = cli(gate, "run", *missing, check=False)
+    assert (told.returncode, b"bind source path does not exist: /workspace/src/none" in told.stderr) == (125, True)
     cli(gate, "create", "--name", "box", *mount, BUSYBOX)
     (shown,) = json.loads(cli(gate, "inspect", "box").stdout)
     assert [(each["Type"], each["Source"], each["Destination"]) for each in shown["Mounts"]] == [
