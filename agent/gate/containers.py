@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from agent.gate.exchange import Exchange
     from agent.gate.gate import Gate
 
-_BEGINS = {"start", "restart"}
-_STARTS = {*_BEGINS, "unpause"}
-_ENDS = {"stop", "kill", "restart"}
+_STARTS = {"start", "unpause"}
+_ENDS = {"stop", "kill"}
 # Options of ps(1) with which what is before the process id is one word each. With some, the engine reads all processes
 # of the host, and keeps those lines that have an id of the container's where the title says that ids are.
 _PS_BEFORE = "user|uid|ppid|pgid|group|gid"
@@ -75,13 +74,32 @@ def acting(method: str, action: str, *keys: str) -> Any:
             await see_it_can_start(gate, container)
         was_kept = action in _ENDS and await gate.restarts.let_go(container)
         answer = await gate.upstream.ask(method, f"/containers/{container}/{action}", query)
-        if action in _BEGINS and answer.ok:
+        if action == "start" and answer.ok:
             gate.restarts.keep(container)
         if was_kept and action == "kill" and answer.status == HTTPStatus.CONFLICT:  # it was to be started again
             answer = Answer(HTTPStatus.NO_CONTENT, b"")
         await pass_on(exchange, answer)
 
     return act
+
+
+async def restarted(gate: Gate, exchange: Exchange, name: str) -> None:
+    """POST /containers/NAME/restart: a stop, a look, a start, since what runs may change its files as it is stopped."""
+    query = only(exchange, "signal", "t")
+    found = await gate.own.container(name)
+    container = found["Id"]
+    await exchange.nothing()
+    disk.see_room(gate)
+    if found["HostConfig"]["AutoRemove"] and found["State"]["Running"]:
+        raise Refused("field", "AutoRemove: such a container goes as it stops, so it is not restarted here")
+    await gate.restarts.let_go(container)
+    answer = await gate.upstream.ask("POST", f"/containers/{container}/stop", query)
+    if answer.ok:
+        await see_it_can_start(gate, container)
+        answer = await gate.upstream.ask("POST", f"/containers/{container}/start")
+    if answer.ok:
+        gate.restarts.keep(container)
+    await pass_on(exchange, answer)
 
 
 async def changes(gate: Gate, exchange: Exchange, name: str) -> None:

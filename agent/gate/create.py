@@ -33,6 +33,7 @@ CAPABILITIES = frozenset(
 _DEFAULT_NETWORKS = {"", "default", "bridge"}
 _SYSCTL = re.compile(r"net\.[a-z0-9_./-]+|kernel\.(?:shm|msg)[a-z_]+|kernel\.sem|fs\.mqueue\.[a-z_]+")
 _MOST_LABELS = 64 * 1024  # bytes: the engine tells them in lists, to all
+_MOST_COMMAND = 128 * 1024  # the same; no argument can be longer (Linux, MAX_ARG_STRLEN)
 _SHORT_ID = 12  # characters
 _KEPT = (
     *("Hostname", "Domainname", "User", "AttachStdin", "AttachStdout", "AttachStderr", "Tty", "OpenStdin", "StdinOnce"),
@@ -147,6 +148,11 @@ class Plan:
         return made
 
     @property
+    def volumes_from(self) -> list[str]:
+        """The containers of which it has all mounts."""
+        return [each.partition(":")[0] for each in self.request.HostConfig.VolumesFrom]
+
+    @property
     def is_on_bridge(self) -> bool:
         """Whether its network is the one of containers that name none."""
         return self.request.HostConfig.NetworkMode in _DEFAULT_NETWORKS
@@ -165,6 +171,8 @@ def plan(body: ContainerBody, policy: GatePolicy, workspace: Workspace | None) -
         raise Refused("field", "Mounts is not for builds, but as HostConfig.Mounts")
     _check_host(host)
     check_labels(body.Labels)
+    if strict_json.told([body.Entrypoint, body.Cmd]) > _MOST_COMMAND:
+        raise Refused("field", f"Cmd: a command of more than {_MOST_COMMAND} bytes is not for builds")
     if body.Healthcheck is not None:
         health_checks.check(body.Healthcheck.model_dump())
     mounts = Mounts(workspace)

@@ -50,6 +50,8 @@ async def created(gate: Gate, exchange: Exchange) -> None:
             with _not_of_the_image():
                 gate.see_network(network)
         await gate.see_room("volume", plan.mounts.anonymous(resolved["inherited"].get("Volumes") or ()))
+        if gone := [name for name, volume in resolved["volumes"].items() if not gate.journal.has("volume", volume)]:
+            raise InvalidRequest(f"the volume {gone[0]} was just removed; the engine would make it anew")
         new_volumes = gate.new_volumes & {*resolved["volumes"].values()}
         gate.new_volumes -= new_volumes
         own = {**labels, shown.LABEL_IMAGE: plan.image}
@@ -110,6 +112,9 @@ async def _resolved(gate: Gate, plan: create.Plan, image: dict[str, Any]) -> tup
         await _see_there(gate, source)
     with _not_of_the_image():
         others = {each: gate.own.container_id(each) for each in plan.containers}
+        from_others = [await gate.own.container(each) for each in plan.volumes_from]
+    from_image = (image.get("Config") or {}).get("Volumes") or ()
+    plan.mounts.see_few(len(from_image) + sum(len(each["Mounts"]) for each in from_others))
     volumes = {name: volume_body(each, gate.policy.limits.memory) for name, each in plan.volumes.items()}
     networks = {each: await _network(gate, each) for each in plan.networks}
     resolved = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections import defaultdict
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -84,8 +85,10 @@ class Gate:
     images: asyncio.Lock = field(default_factory=asyncio.Lock)  # the same, of images
     listing: asyncio.Lock = field(default_factory=asyncio.Lock)  # all of a build's containers may be much to read
     saving: asyncio.Lock = field(default_factory=asyncio.Lock)  # the engine has what is saved on its disk meanwhile
+    pushing: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))  # by the name
     diffing: asyncio.Lock = field(default_factory=asyncio.Lock)  # all files of a container are read and kept in mind
     topping: asyncio.Lock = field(default_factory=asyncio.Lock)  # all of a container's command lines are read at once
+    looking: asyncio.Lock = field(default_factory=asyncio.Lock)  # a container's files are read up to its users
     lookups: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_LOOKUPS))  # of a container's users
 
     def __post_init__(self) -> None:

@@ -6,28 +6,25 @@ So no shared name can be moved, removed or stood in for; what policy names is th
 from __future__ import annotations
 
 import fnmatch
-import re
-from functools import partial
 from typing import TYPE_CHECKING
 
 from agent import references
-from agent.errors import Conflict, InvalidRequest, NotFound
-from agent.gate import archives, bodies, keeping, logins, packed, pruning, pulls, snapshots, strict_json
+from agent.errors import InvalidRequest
+from agent.gate import archives, bodies, changes, keeping, logins, packed, pulls, snapshots, strict_json
 from agent.gate.answers import pass_on
 from agent.gate.exchange import PATIENCE
-from agent.gate.names import lines
-from agent.gate.own import familiar, is_id, new_tag
+from agent.gate.own import familiar, is_id, new_tag, repository
 from agent.gate.policy import Refused
-from agent.gate.queries import containers_with, filters, only, several
-from agent.gate.removal import end_pushes, keep_image, untag
+from agent.gate.queries import filters, only, several
+from agent.gate.removal import keep_image
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from agent.gate.exchange import Exchange
     from agent.gate.gate import Gate
 
-_DIGEST = re.compile(rb'"Digest":"(sha256:[0-9a-f]{64})"')
+_MOST_PATTERN = 200  # characters of a filter by reference
 _FILTERS = {"reference", "label", "dangling", "until", "before", "since"}
 
 
@@ -37,6 +34,8 @@ async def listed(gate: Gate, exchange: Exchange) -> None:
     await gate.bring()
     asked = filters(query.pop("filters", ""), _FILTERS)
     names, dangling = asked.pop("reference", []), asked.pop("dangling", [])
+    if too_long := [each for each in names if len(each) > _MOST_PATTERN]:
+        raise Refused("query", f"the filter reference: {too_long[0]!r} is over {_MOST_PATTERN} characters")
     for times in {"before", "since"} & asked.keys():
         asked[times] = [(await gate.own.image(each))["Id"] for each in asked[times]]
     whole = {**query, "filters": strict_json.emit(asked).decode()}
@@ -44,19 +43,24 @@ async def listed(gate: Gate, exchange: Exchange) -> None:
     seen = [gate.own.shown(each) for each in found]
     there = [each for each in seen if each["RepoTags"] or gate.journal.has("image", each["Id"])]
     if names:
-        matching = [[tag for tag in each["RepoTags"] if any(_matches(tag, name) for name in names)] for each in there]
-        there = [{**each, "RepoTags": tags} for each, tags in zip(there, matching, strict=True) if tags]
+        kinds = ("RepoTags", "RepoDigests")
+        there = [{**each, **{kind: _matching(each[kind], names) for kind in kinds}} for each in there]
+        there = [each for each in there if any(each[kind] for kind in kinds)]
     if dangling:
         there = [each for each in there if bool(each["RepoTags"]) == (dangling[0] in {"0", "false"})]
     await exchange.answer(200, there)
 
 
-def _matches(tag: str, pattern: str) -> bool:
-    """As path.Match has it, in which `*` stands for no `/`: on the whole name, or on it without its tag."""
+def _matching(given: Sequence[str], patterns: Sequence[str]) -> list[str]:
+    return [name for name in given if any(_matches(name, pattern) for pattern in patterns)]
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """As path.Match has it, in which `*` stands for no `/`: on the whole name, or on it without tag or digest."""
     parts = pattern.split("/")
     return any(
         len(parts) == len(given) and all(map(fnmatch.fnmatchcase, given, parts))
-        for given in (tag.split("/"), tag.rpartition(":")[0].split("/"))
+        for given in (name.split("/"), repository(name).split("/"))
     )
 
 
@@ -86,8 +90,9 @@ async def brought(gate: Gate, exchange: Exchange) -> None:
 async def _imported(gate: Gate, exchange: Exchange, query: dict[str, str]) -> None:
     if query["fromSrc"] != "-" or query.get("fromImage"):
         raise Refused("import", "an image is imported from the request's body alone; give - as its source")
-    tag = _tag_of(query["repo"], query) if query.get("repo") else None
+    tag = new_tag(query["repo"], query.get("tag", "")) if query.get("repo") else None
     kept = [pair for pair in several(query) if pair[0] in {"message", "changes"}]
+    changes.see_short([value for name, value in kept if name == "changes"], ())
     async with keeping.room(gate) as left:
         with keeping.anchored(gate) as anchor:
             answer = await keeping.bring_in(gate, anchor, packed.plain(exchange.body()), left, *kept)
@@ -100,7 +105,7 @@ async def _imported(gate: Gate, exchange: Exchange, query: dict[str, str]) -> No
 async def committed(gate: Gate, exchange: Exchange) -> None:
     """POST /commit."""
     query = only(exchange, "container", "repo", "tag", "comment", "author", "pause", "changes")
-    tag = _tag_of(query["repo"], query) if query.get("repo") else None
+    tag = new_tag(query["repo"], query.get("tag", "")) if query.get("repo") else None
     container = await gate.own.container(query.get("container", ""))
     asked = await gate.understood(
         exchange, lambda data: bodies.set_of(bodies.ContainerBody, strict_json.parse(data or b"null"))
@@ -108,6 +113,7 @@ async def committed(gate: Gate, exchange: Exchange) -> None:
     if asked:
         raise Refused("field", f"{asked[0]} is not for builds; give it as one of the changes")
     kept = [pair for pair in several(query) if pair[0] in {"comment", "author", "changes"}]
+    changes.see_short([value for name, value in kept if name == "changes"], container["Config"]["Env"] or ())
     async with keeping.room(gate) as left:
         with keeping.anchored(gate) as anchor:
             answer = await snapshots.commit(gate, container, kept, anchor, left)
@@ -155,92 +161,11 @@ async def tagged(gate: Gate, exchange: Exchange, name: str) -> None:
     """POST /images/NAME/tag."""
     query = only(exchange, "repo", "tag")
     await exchange.nothing()
-    tag = _tag_of(query.get("repo", ""), query)
+    tag = new_tag(query.get("repo", ""), query.get("tag", ""))
     image = (await gate.own.image(name))["Id"]
     await keeping.have(gate, image)
     keeping.name(gate, tag, image)
     await exchange.answer(201)
-
-
-async def removed(gate: Gate, exchange: Exchange, name: str) -> None:
-    """DELETE /images/NAME: an own name; with the last of them, or by its id, the image as well."""
-    query = only(exchange, "force", "noprune")
-    image = (await gate.own.image(name))["Id"]
-    tag = gate.own.tag_of(name)
-    if not gate.journal.has("image", image) or (tag is None and not is_id(name)):
-        raise Refused("image-remove", f"{name} is there for all builds, and is not removed")
-    tags = [each for each, image_id in gate.journal.all("tag").items() if image_id == image]
-    if tag is None and len(tags) > 1 and query.get("force") not in {"1", "true"}:
-        raise Conflict(f"image {name} has several names; remove them one by one, or with force")
-    gone: list[dict[str, str]] = []
-    if tag is None or tags == [tag]:
-        if (deleted := await _deleted(gate, image, query)) is None:
-            raise Conflict(f"image {name} is in use by a container")
-        gone = deleted
-    else:
-        tags = [tag]
-    for each in tags:
-        gate.journal.remove("tag", each)
-    await exchange.answer(200, [*({"Untagged": familiar(each)} for each in tags), *gone])
-
-
-async def _deleted(gate: Gate, image: str, query: Mapping[str, str]) -> list[dict[str, str]] | None:
-    """Remove an image of the build's; what the engine says is deleted by it, or None if a container has it."""
-    anchor = gate.journal.all("image")[image]
-    if any(not gate.journal.has("container", each) for each in await _holders(gate, image)):  # others' stay whole
-        answer = await untag(gate.upstream, image, anchor)
-    else:
-        answer = await gate.upstream.ask("DELETE", f"/images/{anchor}", query)
-    if answer.status == 409:
-        return None
-    gone = [each for each in answer.done().json() if "Deleted" in each]
-    gate.journal.remove("image", image)
-    return gone
-
-
-async def _holders(gate: Gate, image: str) -> list[str]:
-    """The containers of it, or of one that was made from it, also those of others."""
-    found = (await gate.upstream.ask("GET", "/containers/json", containers_with("ancestor", image))).done().json()
-    return [each["Id"] for each in found]
-
-
-async def pushed(gate: Gate, exchange: Exchange, name: str) -> None:
-    """POST /images/NAME/push, of an own image. Its name is on the engine for as long as that takes."""
-    query = only(exchange, "tag", "platform")
-    await exchange.nothing()
-    tag = _tag_of(name, query)
-    reference = references.parse(tag)
-    if not gate.policy.may_push(reference):
-        raise Refused("push", f"{reference} is not among the images that may be pushed")
-    await gate.bring()
-    image = gate.journal.all("tag").get(tag)
-    if image is None:
-        raise NotFound(f"An image does not exist locally with the tag: {familiar(tag)}")
-    there = await gate.upstream.ask("GET", f"/images/{tag}/json")
-    if there.ok and there.json()["Id"] != image:
-        raise Conflict(
-            f"the engine has another image by the name {familiar(tag)}, pulled by somebody else; take another name"
-        )
-    if not there.ok:
-        gate.journal.add("push", tag, image)
-        for name_there in (references.push_mark(tag), tag):
-            repository, _, word = name_there.rpartition(":")
-            named = {"repo": repository, "tag": word}
-            (await gate.upstream.ask("POST", f"/images/{image}/tag", named)).done()
-    try:
-        path, tags = f"/images/{reference.name}/push", {"tag": reference.tag or ""}
-        async with gate.upstream.request("POST", path, tags, headers=logins.one(exchange, needed=True)) as reply:
-            said = lines(reply.pieces(), "", partial(_see_digest, gate, image, reference.name))
-            await exchange.relay(reply.status, said, {"Content-Type": "application/json"})
-    finally:
-        await end_pushes(gate.upstream, gate.journal, tag)
-
-
-def _see_digest(gate: Gate, image: str, repository: str, line: bytes) -> bytes:
-    """A line of what a push says; the last one tells the digest by which the registry has the image."""
-    if (told := _DIGEST.search(line)) is not None:
-        gate.own.digests.setdefault(image, []).append(f"{familiar(repository)}@{told[1].decode()}")
-    return line
 
 
 async def at_registry(gate: Gate, exchange: Exchange, name: str) -> None:
@@ -253,33 +178,7 @@ async def at_registry(gate: Gate, exchange: Exchange, name: str) -> None:
         await pass_on(exchange, await reply.whole())
 
 
-async def pruned(gate: Gate, exchange: Exchange) -> None:
-    """POST /images/prune: the build's own without a name, or with `dangling` false all that no container has."""
-    asked = filters(only(exchange, "filters").get("filters", ""), pruning.KNOWN | {"dangling"})
-    await exchange.nothing()
-    await gate.bring()
-    is_whole = bool({"0", "false"} & {*asked.pop("dangling", ())})
-    gone: list[dict[str, str]] = []
-    async with gate.images:  # what is just being made has no name yet
-        found = (await gate.upstream.ask("GET", "/images/json")).done().json()
-        parents = {each["ParentId"] for each in found}
-        own = [each for each in found if gate.journal.has("image", each["Id"]) and each["Id"] not in parents]
-        for image in [each["Id"] for each in own if pruning.meant(asked, each["Labels"], each["Created"])]:
-            tags = [tag for tag, tagged in gate.journal.all("tag").items() if tagged == image]
-            if (tags and not is_whole) or gate.journal.all("container").keys() & {*await _holders(gate, image)}:
-                continue
-            if (deleted := await _deleted(gate, image, {})) is not None:
-                for tag in tags:
-                    gate.journal.remove("tag", tag)
-                gone += [*({"Untagged": familiar(tag)} for tag in tags), *deleted]
-    await exchange.answer(200, {"ImagesDeleted": gone or None, "SpaceReclaimed": 0})
-
-
 async def _made(gate: Gate, image: str, anchor: str, tag: str | None) -> None:
     await keep_image(gate.upstream, gate.journal, image, anchor)
     if tag is not None:
         keeping.name(gate, tag, image)
-
-
-def _tag_of(repository: str, query: Mapping[str, str]) -> str:
-    return new_tag(f"{repository}:{query['tag']}" if query.get("tag") else repository)

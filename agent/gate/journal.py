@@ -13,7 +13,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Kind = Literal[
-    "container", "network", "volume", "image", "tag", "intent", "push", "workspace", "builder", "restart", "asked"
+    "container",
+    "network",
+    "volume",
+    "image",
+    "tag",
+    "intent",
+    "push",
+    "workspace",
+    "builder",
+    "restart",
+    "asked",
+    "pull",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _TOLD_OF: frozenset[Kind] = frozenset({"container", "network", "volume"})  # by events, also after they are gone
@@ -26,7 +37,8 @@ class Journal:
     A thing has a name, which is its full id where it has one. Some have a value: a tag the id of its image, an image
     the name by which the engine keeps it, an intent the kind of what is about to be made with it in a label, a push the
     image that has its name for as long as it takes, a restart what `restarts` knows of a container. A builder is a
-    container that is none of the build's, by its name. What was asked for in a container is as `asked` has it.
+    container that is none of the build's, by its name. What was asked for in a container is as `asked` has it. A
+    pull is a name with a digest that the engine has by it.
     """
 
     def __init__(self, file: Path) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from agent.gate.bodies import HostConfigBody, MountBody
     from agent.gate.policy import Workspace
 
+_MOST = 100  # of a container: the engine tells them in lists, and has some of them on the host
 _OF_VOLUMES = "z"  # the mode of one where none is asked for (moby/moby, linux_parser.go)
 _SOCKETS = {"/var/run/docker.sock", "/run/docker.sock"}
 _BIND_OPTIONS = {"ro", "rw", "z", "Z", "nocopy", "cached", "delegated", "consistent", "rprivate", "default"}
@@ -78,6 +79,12 @@ class Mounts:
         targets = [*(each.target for each in self.wanted), *(target for target, _ in in_memory)]
         if len(set(targets)) < len(targets):
             raise InvalidRequest("two mounts have the same target")
+        self.see_few(0)
+
+    def see_few(self, more: int) -> None:
+        """Raise Refused if there are too many with so many more, which it has from its image and other containers."""
+        if len(self.wanted) + len(self.tmpfs) + more > _MOST:
+            raise Refused("field", f"HostConfig.Mounts: more than {_MOST} mounts are not for builds")
 
     def anonymous(self, image: Iterable[str]) -> int:
         """How many volumes without a name there will be, with those that the image asks for."""

@@ -38,7 +38,9 @@ class Own:
         self._prefix = prefix
         self._policy = policy
         self._bring = bring
-        self.digests: dict[str, list[str]] = {}  # names with a digest by which registries have images of the build
+        self.digests: dict[
+            str, list[str]
+        ] = {}  # names with a digest by which registries have images of the build, in full
         self.used: set[str] = set()  # names of images that are there for all, in full
 
     def container_id(self, name: str) -> str:
@@ -122,12 +124,18 @@ class Own:
             self.used.add(str(references.parse(name)))
         return self.shown(found)
 
+    def note_digest(self, image: str, name: str) -> None:
+        """Have a name with a digest as one by which a registry has an image of the build."""
+        known = self.digests.setdefault(image, [])
+        if name not in known:
+            known.append(name)
+
     def shown(self, image: dict[str, Any]) -> dict[str, Any]:
         """The same with the names that it has for this build, and no others."""
         own = [familiar(tag) for tag, image_id in self._journal.all("tag").items() if image_id == image["Id"]]
         theirs = [name for name in self.shared_names(image) if name not in own]
         theirs_too = [name for name in image.get("RepoDigests") or () if self.allows(name)]
-        digests = [*dict.fromkeys((*self.digests.get(image["Id"], ()), *theirs_too))]
+        digests = sorted({*map(familiar, self.digests.get(image["Id"], ())), *theirs_too})
         driver = {"GraphDriver": {**image["GraphDriver"], "Data": None}} if "GraphDriver" in image else {}
         return {**image, **driver, "RepoTags": [*own, *theirs], "RepoDigests": digests}
 
@@ -193,9 +201,9 @@ def is_id(name: str) -> bool:
     return _ID.fullmatch(name) is not None
 
 
-def new_tag(name: str) -> str:
+def new_tag(name: str, tag: str = "") -> str:
     """The full reference of a tag that is to be made. Raises InvalidRequest, Refused if it looks like an id."""
-    reference = references.parse(name)
+    reference = references.parse(f"{name}:{tag}" if tag else name)
     if reference.digest is not None:
         raise InvalidRequest(f"{name!r} names a digest; a tag cannot")
     if reference.domain == references.PRIVATE:
@@ -203,6 +211,11 @@ def new_tag(name: str) -> str:
     if re.fullmatch(r"[0-9a-f]{4,}", familiar(reference.name)):
         raise Refused("image-name", f"{name!r} looks like an image id")
     return str(reference)
+
+
+def repository(name: str) -> str:
+    """A name without its tag, or its digest."""
+    return name.partition("@")[0] if "@" in name else name.rpartition(":")[0]
 
 
 def familiar(reference: str) -> str:

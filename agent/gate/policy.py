@@ -92,5 +92,6 @@ class Refused(InvalidRequest):
     """The gate does not let it through: 403. `rule` is a name in the table of docs/docker-access.md."""
 
     def __init__(self, rule: str, message: str) -> None:
-        super().__init__(f"Sibling's gate refuses this ({rule}): {message[:_MOST_TEXT]}")
+        plain = "".join(each if each.isprintable() else "?" for each in message[:_MOST_TEXT])  # it is a line of a log
+        super().__init__(f"Sibling's gate refuses this ({rule}): {plain}")
         self.rule = rule

@@ -72,14 +72,18 @@ async def _for_itself(
         return
     digest = str(known.json()["Descriptor"]["digest"])
     by_digest = {**asked, "tag": digest}
+    name = f"{reference.name}@{digest}"
+    if not (await gate.upstream.ask("GET", f"/images/{name}/json")).ok:
+        gate.journal.add("pull", name)
 
     async def named(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         async for piece in lines(pieces, "", lambda line: _by_tag(line, digest, asked["tag"])):
             yield piece
-        image = await gate.upstream.ask("GET", f"/images/{reference.name}@{digest}/json")
+        image = await gate.upstream.ask("GET", f"/images/{name}/json")
         if image.ok:
             await keeping.have(gate, image.json()["Id"])
             keeping.name(gate, str(reference), image.json()["Id"])
+            gate.own.note_digest(image.json()["Id"], name)
 
     async with gate.upstream.request("POST", "/images/create", by_digest, headers=headers) as reply:
         pieces = named(reply.pieces()) if reply.status == 200 else reply.pieces()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from agent import references
@@ -98,6 +99,11 @@ async def _has_come(upstream: Upstream, journal: Journal, intent: str, kind: str
         found = (await upstream.ask("GET", "/volumes", filters)).done().json()["Volumes"] or ()
         for each in found:
             journal.add("volume", each["Name"])
+    elif kind == "builder":  # a container by its name, as it has no label
+        there = await upstream.ask("GET", f"/containers/{intent}/json")
+        found = [intent] if there.ok else []
+        for each in found:
+            journal.add("builder", each)
     else:  # an image, by the private name that it was to get
         image = await upstream.ask("GET", f"/images/{intent}/json")
         found = [image.json()["Id"]] if image.ok else []
@@ -142,6 +148,7 @@ async def _remove_images(upstream: Upstream, journal: Journal, deadline: float) 
     try:
         async with asyncio.timeout(deadline):
             await end_pushes(upstream, journal, *journal.all("push"))
+            await end_pulls(upstream, journal, *journal.all("pull"))
     except TimeoutError:
         return [f"names of images: {_NO_ANSWER}"]
     for tag in journal.all("tag"):
@@ -162,7 +169,7 @@ async def _remove_image(upstream: Upstream, image: str, anchor: str, deadline: f
     try:
         async with asyncio.timeout(deadline):
             answer = await upstream.ask("DELETE", f"/images/{anchor}")
-            if answer.status == 409:  # the last name of an image that a container of others has
+            if answer.status == 409 and anchor != image:  # the last name of one that a container of others has
                 answer = await untag(upstream, image, anchor)
     except TimeoutError:
         return _NO_ANSWER
@@ -182,6 +189,23 @@ async def end_pushes(upstream: Upstream, journal: Journal, *tags: str) -> None:
             if there.ok and there.json()["Id"] == image:
                 await upstream.ask("DELETE", f"/images/{name}", {"noprune": "1"})
         journal.remove("push", tag)
+
+
+async def end_pulls(upstream: Upstream, journal: Journal, *names: str) -> list[dict[str, str]]:
+    """Take names with a digest off the engine, which a build's pulls left there, unless others pulled the same.
+
+    Returns what went with the last name of an image.
+    """
+    gone: list[dict[str, str]] = []
+    for name in filter(partial(journal.has, "pull"), names):
+        there = await upstream.ask("GET", f"/images/{name}/json")
+        repository = references.parse(name).name
+        tags = there.json()["RepoTags"] if there.ok else []
+        if not any(references.parse(each).name == repository for each in tags):
+            answer = await upstream.ask("DELETE", f"/images/{name}")
+            gone += [each for each in answer.json() if "Deleted" in each] if answer.ok else []
+        journal.remove("pull", name)
+    return gone
 
 
 async def untag(upstream: Upstream, image: str, anchor: str) -> Answer:

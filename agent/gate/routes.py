@@ -7,7 +7,20 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from agent.errors import InvalidRequest, NotFound
-from agent.gate import builds, containers, creation, execs, images, listing, logins, networks, system, volumes
+from agent.gate import (
+    builds,
+    containers,
+    creation,
+    execs,
+    image_removal,
+    images,
+    listing,
+    logins,
+    networks,
+    pushes,
+    system,
+    volumes,
+)
 from agent.gate.containers import acting, streaming
 from agent.gate.policy import Refused
 
@@ -39,7 +52,7 @@ _TABLE: list[tuple[str, str, Answer]] = [
     ("GET", "/containers/([^/]+)/stats", streaming("stats", "stream", "one-shot")),
     ("POST", "/containers/([^/]+)/start", acting("POST", "start", "detachKeys")),
     ("POST", "/containers/([^/]+)/stop", acting("POST", "stop", "signal", "t")),
-    ("POST", "/containers/([^/]+)/restart", acting("POST", "restart", "signal", "t")),
+    ("POST", "/containers/([^/]+)/restart", containers.restarted),
     ("POST", "/containers/([^/]+)/kill", acting("POST", "kill", "signal")),
     ("POST", "/containers/([^/]+)/pause", acting("POST", "pause")),
     ("POST", "/containers/([^/]+)/unpause", acting("POST", "unpause")),
@@ -58,15 +71,15 @@ _TABLE: list[tuple[str, str, Answer]] = [
     ("GET", "/exec/([^/]+)/json", execs.inspected),
     ("GET", "/images/json", images.listed),
     ("POST", "/images/create", images.brought),
-    ("POST", "/images/prune", images.pruned),
+    ("POST", "/images/prune", image_removal.pruned),
     ("GET", f"/images/{_IMAGE}/json", images.inspected),
     ("GET", f"/images/{_IMAGE}/history", images.history),
     ("GET", "/images/get", images.saved),
     ("GET", f"/images/{_IMAGE}/get", images.saved),
     ("POST", "/images/load", images.loaded),
     ("POST", f"/images/{_IMAGE}/tag", images.tagged),
-    ("POST", f"/images/{_IMAGE}/push", images.pushed),
-    ("DELETE", f"/images/{_IMAGE}", images.removed),
+    ("POST", f"/images/{_IMAGE}/push", pushes.pushed),
+    ("DELETE", f"/images/{_IMAGE}", image_removal.removed),
     ("POST", "/commit", images.committed),
     ("POST", "/auth", logins.checked),
     ("POST", "/build", builds.built),

@@ -30,7 +30,8 @@ _MADE_BY_ENGINE = {
     *("/.dockerenv", "/dev", "/dev/console", "/dev/pts", "/dev/shm", "/etc/hostname", "/etc/hosts", "/etc/mtab"),  # noqa: S108 - in containers
     *("/etc/resolv.conf", "/proc", "/sys"),
 }
-_MOST_FILES = 500_000  # in a tree that is compared: each takes some 200 bytes of memory
+_MOST_FILES = 500_000  # in a tree that is compared: each takes some 200 bytes of memory beside its path
+_MOST_PATHS = 64 * 1024**2  # characters of these together
 _OF_ITS_PLACE = ("MacAddress", "NetworkDisabled")
 _TOLD_IN_HISTORY = ("Entrypoint", "Cmd")
 
@@ -69,7 +70,10 @@ def settings(config: dict[str, Any]) -> dict[str, Any]:
 async def changes(gate: Gate, container: dict[str, Any]) -> list[dict[str, Any]]:
     """What it has that its image has not, and the other way round, by path (Docker API, ContainerChanges)."""
     async with gate.diffing:
-        async with _stand_in(gate, {"Image": container["Image"], "Cmd": ["none"]}) as stand_in:
+        image = (await gate.upstream.ask("GET", f"/images/{container['Image']}/json")).done().json()
+        in_memory = dict.fromkeys((image["Config"] or {}).get("Volumes") or (), "")  # and so none is made
+        body = {"Image": container["Image"], "Cmd": ["none"], "HostConfig": {"Tmpfs": in_memory}}
+        async with _stand_in(gate, body) as stand_in:
             before = await _files(gate, stand_in)
         after = await _files(gate, container["Id"])
         return await in_thread(lambda: [{"Path": path, "Kind": kind} for path, kind in differences(before, after)])
@@ -110,10 +114,11 @@ async def _stand_in(gate: Gate, config: dict[str, Any]) -> AsyncIterator[str]:
     After a kill it is found by its name, as a builder is: a label of it would be in what is made of it.
     """
     name = f"{gate.prefix}{secrets.token_hex(16)}"
-    body = {**config, "HostConfig": {"NetworkMode": "none"}}
+    body = {**config, "HostConfig": {**config.get("HostConfig", {}), "NetworkMode": "none"}}
     with gate.connections.unbroken():
-        gate.journal.add("builder", name)
-        made = (await gate.upstream.ask("POST", "/containers/create", {"name": name}, body)).done().json()["Id"]
+        with gate.intending(name, "builder"):
+            made = (await gate.upstream.ask("POST", "/containers/create", {"name": name}, body)).done().json()["Id"]
+            gate.journal.add("builder", name)
         try:
             yield made
         finally:
@@ -124,12 +129,18 @@ async def _stand_in(gate: Gate, config: dict[str, Any]) -> AsyncIterator[str]:
 async def _files(gate: Gate, container: str) -> dict[str, int]:
     """What stands for all that is told of each of its files, by path. Raises TooLarge, EngineError."""
     found: dict[str, int] = {}
+    length = 0
 
     def take(members: Iterator[tar.Member]) -> bool:
+        nonlocal length
         by_path = {f"/{member.name.strip('/')}": hash(_told(member)) for member in members}
         found.update({path: told for path, told in by_path.items() if path not in _MADE_BY_ENGINE})
-        if len(found) > _MOST_FILES:
-            raise TooLarge(f"the container has over {_MOST_FILES} files, too many to compare with its image's")
+        length += sum(map(len, by_path))
+        if len(found) > _MOST_FILES or length > _MOST_PATHS:
+            raise TooLarge(
+                f"the container has over {_MOST_FILES} files, or {_MOST_PATHS} characters of paths; "
+                "that is too much to compare with its image's"
+            )
         return False
 
     async with exports.opened(gate.upstream, container) as pieces:

@@ -7,6 +7,7 @@ export, which has the same (moby/moby, daemon/oci_linux.go, getUser).
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from agent.files import tar
@@ -24,6 +25,7 @@ _FILES: tuple[Path, ...] = ((b"etc", b"passwd"), (b"etc", b"group"))
 _LINKS = {tar.Kind.SYMLINK, tar.Kind.HARD_LINK}
 _OPENED = {tar.Kind.FILE, tar.Kind.FOLDER}
 _MOST_LOOKS = 5  # each follows a link
+_PATIENCE = 20.0  # seconds
 
 
 async def see_it_can_start(gate: Gate, container: str) -> None:
@@ -39,12 +41,25 @@ async def see_readable(gate: Gate, container: str) -> None:
     """Raise Refused if the engine would wait for one of the files; one that is not there is none to wait for."""
     left: dict[Path, Path] = {file: file for file in _FILES}  # and where links lead from it
     for _ in range(_MOST_LOOKS):
-        found = await _look(gate, container, left.values())
+        found = await _timely(gate, container, left.values())
         followed = {file: _followed(file, path, found) for file, path in left.items()}
         left = {file: path for file, path in followed.items() if path is not None}
         if not left:
             return
     raise _refusal(next(iter(left)), "has too many links in its path")
+
+
+async def _timely(gate: Gate, container: str, paths: Iterable[Path]) -> Looked:
+    """A look, one of a build at a time: what comes before the files in an export may be as large as a disk."""
+    try:
+        async with gate.looking, asyncio.timeout(_PATIENCE):
+            return await _look(gate, container, paths)
+    except TimeoutError as error:
+        raise Refused(
+            "field",
+            f"the container has so much in folders before /etc that its users were not found in {_PATIENCE:g} s; "
+            "nothing is started there",
+        ) from error
 
 
 def _followed(file: Path, path: Path, found: Looked) -> Path | None:

@@ -76,12 +76,13 @@ async def removed(gate: Gate, exchange: Exchange, name: str) -> None:
     if gate.own.volume_name(name) is None and query.get("force") in {"1", "true"}:
         await exchange.answer(204)
         return
-    volume = await gate.own.volume(name)
-    answer = await gate.upstream.ask("DELETE", f"/volumes/{volume['Name']}", query)
+    async with gate.lock:  # or a container that is just made would have the engine make it anew
+        volume = await gate.own.volume(name)
+        answer = await gate.upstream.ask("DELETE", f"/volumes/{volume['Name']}", query)
+        if answer.ok:
+            gate.journal.remove("volume", volume["Name"])
     if answer.status == 409:
         raise Conflict(answer.message())
-    if answer.ok:
-        gate.journal.remove("volume", volume["Name"])
     await pass_on(exchange, answer)
 
 

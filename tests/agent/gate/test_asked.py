@@ -35,7 +35,7 @@ def test_what_is_updated_is_told_and_the_rest_stays():
 
 
 def test_of_what_is_too_long_nothing_is_kept_and_the_engines_is_told():
-    text = known(Binds=[f"v{'x' * 99}{number}:/{number}" for number in range(200)])
+    text = known(Binds=[f"v{'x' * 190}{number}:/{number}" for number in range(90)])
     assert text == ""
     assert asked.shown(FOUND, text, NAMES) == FOUND
     assert asked.updated(text, bodies.UpdateBody(Memory=1)) == ""

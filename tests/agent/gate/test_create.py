@@ -300,6 +300,29 @@ def test_what_makes_no_sense_is_refused(fields):
         host(**fields)
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"Binds": [f"/workspace:/{number}" for number in range(101)]},
+        {"Mounts": [{"Type": "volume", "Target": f"/{number}"} for number in range(101)]},
+        {"Binds": ["a:/a"], "Tmpfs": {f"/{number}": "" for number in range(100)}},
+    ],
+    ids=["binds", "mounts", "tmpfs"],
+)
+def test_a_container_has_few_mounts(fields):
+    with pytest.raises(Refused, match="more than 100 mounts"):
+        host(**fields)
+    with pytest.raises(Refused, match="more than 100 mounts"):
+        upstream({"Image": "i", "Volumes": {f"/{number}": {} for number in range(101)}})
+
+
+@pytest.mark.parametrize("field", ["Cmd", "Entrypoint"])
+def test_a_command_that_all_are_told_is_not_too_long(field):
+    assert upstream({"Image": "i", field: ["sh", "-c", "x" * 120_000]})[field]
+    with pytest.raises(Refused, match="a command of more than"):
+        upstream({"Image": "i", field: ["<" * 30_000]})
+
+
 @pytest.mark.parametrize("seconds", [-1, 601])
 def test_the_engine_ends_without_a_long_wait_for_a_container(seconds):
     with pytest.raises(InvalidRequest, match="StopTimeout"):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import signal
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -54,6 +55,25 @@ def test_nothing_is_left_after_its_end(gate_of, how):
     assert gate.left() == []
     assert not volumes & {each.name for each in gate.engine.volumes.list()}
     assert not gate.socket.exists()
+
+
+def test_what_stands_in_for_a_container_goes_though_it_came_after_a_kill(gate_of):
+    """The engine may make it after the gate that asked for it is dead, and it has no label."""
+    gate = gate_of("end-late")
+    name = f"sibling-gate-{gate.build}.{'0' * 32}"
+    gate.journal.write_text(json.dumps(["+", "intent", name, f"builder {time.time():.0f}"]) + "\n")
+    gate.start()
+    assert gate.process is not None
+    gate.process.send_signal(signal.SIGTERM)
+
+    def is_closed():
+        with socket.socket(socket.AF_UNIX) as connection:
+            return connection.connect_ex(str(gate.socket)) != 0
+
+    until(is_closed, what="the end of its socket")
+    gate.engine.containers.create(BUSYBOX, ["true"], name=name)
+    assert gate.process.wait(60) == 0
+    assert name not in {each.name for each in gate.engine.containers.list(all=True, ignore_removed=True)}
 
 
 def test_a_policy_of_all_images_does_not_mean_those_of_other_builds(gate_of):

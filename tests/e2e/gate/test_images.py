@@ -5,13 +5,15 @@ import json
 import os
 import subprocess
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import docker
 import pytest
 
+from agent.references import push_mark
 from tests.e2e.gate_process import POLICY, cli
-from tests.e2e.harness import BUSYBOX
+from tests.e2e.harness import BUSYBOX, image_ids, image_names
 from tests.e2e.registry import PASSWORD
 
 pytestmark = pytest.mark.engine
@@ -164,3 +166,78 @@ def test_all_tags_of_a_repository_are_saved_by_its_name(gate):
     assert entry["RepoTags"] == [BUSYBOX]
     assert cli(gate, "save", "local/none", check=False).returncode == 1
     cli(gate, "rmi", "local/saved:1", "local/saved:2", "local/saved-not:1")
+
+
+def test_what_an_image_was_made_of_goes_with_it(gate):
+    cli(gate, "run", "--name", "box", BUSYBOX, "touch", "/file")
+    before = image_ids(gate.engine)
+    cli(gate, "commit", "box", "local/whole:1")
+    made = image_ids(gate.engine) - before
+    assert gate.ask("DELETE", "/images/local/whole:1?noprune=1")[0] == 200
+    assert not made & image_ids(gate.engine)
+
+
+def test_an_image_that_a_container_has_goes_with_the_gate_though_it_was_removed(gate_of):
+    gate = gate_of("forced").start()
+    before = image_ids(gate.engine)
+    cli(gate, "run", "--name", "box", BUSYBOX, "touch", "/file")
+    cli(gate, "commit", "box", "local/forced:1")
+    made = image_ids(gate.engine) - before
+    cli(gate, "run", "-d", "local/forced:1", "sleep", "600")
+    cli(gate, "rmi", "-f", "local/forced:1")
+    assert made & image_ids(gate.engine)
+    assert gate.stop() == 0
+    assert not made & image_ids(gate.engine)
+
+
+def test_a_push_leaves_one_name_where_one_was_asked_for(gate_of, registry):
+    pattern = f'["{registry.address}/**"]'
+    gate = gate_of("one-name", f"push = {pattern}\npull = {pattern}\n{POLICY}").start()
+    gate.create("box")
+    cli(gate, "commit", "box", "local/one:1")
+    names = [registry.reference(f"team/{each}", "1") for each in ("b", "a")]
+    for name in names:
+        cli(gate, "tag", "local/one:1", name)
+        cli(gate, "push", name)
+        cli(gate, "push", "-q", name)
+    assert cli(gate, "images", "-q", "local/one").stdout.count(b"\n") == 1
+    digests = "{{range .RepoDigests}}{{println .}}{{end}}"
+    first, *_ = told = cli(gate, "image", "inspect", "--format", digests, "local/one:1").stdout.split()
+    assert first.startswith(names[1].rpartition(":")[0].encode() + b"@")
+    assert len(told) == 2
+    said = cli(gate, "rmi", names[1]).stdout.splitlines()
+    assert said == [f"Untagged: {names[1]}".encode(), b"Untagged: " + first]
+    assert first not in cli(gate, "image", "inspect", "--format", digests, "local/one:1").stdout
+
+
+def test_no_push_ends_the_name_of_another_one(gate_of, registry):
+    gate = gate_of("pushes", f'push = ["{registry.address}/**"]\n{POLICY}').start()
+    name = registry.reference("team/pushes", "1")
+    cli(gate, "tag", BUSYBOX, name)
+    with ThreadPoolExecutor(4) as pool:
+        pushed = list(pool.map(lambda _: cli(gate, "push", name, check=False), range(24)))
+    assert [each.stderr for each in pushed if each.returncode] == []
+    assert not {name, push_mark(name)} & {*image_names(gate.engine)}
+
+
+@pytest.mark.parametrize("removed", [True, False])
+def test_nothing_stays_of_what_was_pulled_for_the_build_alone(gate_of, registry, removed):
+    pattern = f'["{registry.address}/**"]'
+    policy = f"push = {pattern}\npull = {pattern}\n{POLICY}"
+    first, second = (gate_of(f"stays-{removed}-{each}".lower(), policy).start() for each in "12")
+    name = registry.reference(f"team/stays-{removed}".lower(), "1")
+    cli(first, "run", "--name", "box", BUSYBOX, "touch", "/file")
+    before = image_ids(first.engine)
+    cli(first, "commit", "box", name)
+    made = image_ids(first.engine) - before
+    cli(first, "push", name)
+    assert first.stop() == 0
+    assert not made & image_ids(first.engine)
+    cli(second, "pull", name)
+    assert made & image_ids(second.engine)
+    if removed:
+        assert b"Deleted: " in cli(second, "rmi", name).stdout
+        assert not made & image_ids(second.engine)
+    assert second.stop() == 0
+    assert not made & image_ids(second.engine)
+    assert not [each for each in image_names(second.engine) if each.startswith(name.rpartition(":")[0])]

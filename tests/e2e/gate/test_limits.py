@@ -19,6 +19,31 @@ def test_no_filter_takes_more_memory_than_its_text(gate, of, pattern):
     assert "(query)" in said["message"]
 
 
+def test_no_filter_by_reference_is_long(gate):
+    status, said = gate.ask("GET", f"/images/json?filters={as_query({'reference': ['a*' * 101]})}")
+    assert status == 403, said
+
+
+def test_mounts_of_others_and_of_an_image_count(gate):
+    gate.create("from", HostConfig={"Tmpfs": {}, "Binds": [f"/workspace:/from/{number}" for number in range(60)]})
+    binds = [f"/workspace:/own/{number}" for number in range(41)]
+    status, said = gate.create("", HostConfig={"VolumesFrom": ["from"], "Binds": binds})
+    assert (status, "more than 100 mounts" in said["message"]) == (403, True)
+    assert gate.create("", HostConfig={"VolumesFrom": ["from"], "Binds": binds[:40]})[0] == 201
+    status, said = gate.create("", HostConfig={"VolumesFrom": ["from", "from"]})
+    assert status == 403, said
+
+
+def test_changes_of_an_image_do_not_grow(gate):
+    gate.create("box")
+    grown = [f"ENV a0={'x' * 200}", *(f"ENV a{n + 1}={f'$a{n}' * 10}" for n in range(5))]
+    query = "&".join(f"changes={quote(each)}" for each in grown)
+    for path in (f"/commit?container=box&repo=grown&{query}", f"/images/create?fromSrc=-&repo=grown&{query}"):
+        status, said = gate.ask("POST", path, b"")
+        assert (status, "changes" in said["message"]) == (403, True)
+    assert cli(gate, "images", "-q", "grown").stdout == b""
+
+
 @pytest.mark.parametrize("pattern", ["web", "^web$", "^/web", "(db|web)", "w.b", "[v-x]eb", r"we\w", "w?e+b+"])
 def test_ordinary_filters_find_what_they_name(gate, pattern):
     gate.create("web")

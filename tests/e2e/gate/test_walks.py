@@ -231,6 +231,73 @@ def test_nor_is_it_again_nor_a_command_of_another_user(gate):
     assert cli(gate, "start", "put").returncode == 0
 
 
+TRAPPED = """
+trap 'rm /etc/passwd; mkfifo /etc/passwd; exit 0' TERM
+echo ready
+while :; do sleep 0.1; done
+"""
+
+
+HOLES = "mkdir /a; truncate -s 1000000000000 /a/holes; echo ready; sleep 600"
+
+
+def test_nor_is_what_changes_as_it_is_stopped(gate):
+    cli(gate, "run", "-d", "--name", "trapped", BUSYBOX, "sh", "-c", TRAPPED)
+    until(lambda: cli(gate, "logs", "trapped").stdout == b"ready\n", 20, "the trap")
+    assert b"is no file" in cli(gate, "restart", "trapped", check=False).stderr
+    assert cli(gate, "inspect", "--format", "{{.State.Status}}", "trapped").stdout == b"exited\n"
+
+
+def test_what_goes_as_it_stops_is_not_restarted(gate):
+    cli(gate, "run", "-d", "--rm", "--name", "goes", BUSYBOX, "sleep", "600")
+    assert b"AutoRemove" in cli(gate, "restart", "-t", "0", "goes", check=False).stderr
+    assert cli(gate, "exec", "goes", "true").returncode == 0
+
+
+def test_looks_that_take_long_leave_others_their_turn(gate_of):
+    """A file of a terabyte that is all hole comes before the users in an export."""
+    gate = gate_of("long-looks").start()
+    cli(gate, "run", "-d", "--name", "holes", BUSYBOX, "sh", "-c", HOLES)
+    until(lambda: cli(gate, "logs", "holes").stdout == b"ready\n", 20, "the file")
+    cli(gate, "create", "--name", "other", BUSYBOX, "sleep", "600")
+    with ThreadPoolExecutor(45) as pool:
+        asked = {"Cmd": ["id"], "User": "0"}
+        looks = [pool.submit(gate.ask, "POST", "/containers/holes/exec", asked) for _ in range(45)]
+        assert gate.ask("PUT", "/containers/other/archive?path=/tmp", tar_of({"more": b""}))[0] == 200
+        assert not any(each.done() for each in looks)
+        gate.kill()
+        assert all(each.exception() for each in looks)
+    gate.start().stop()
+
+
+def test_a_diff_makes_no_volumes_and_takes_no_more_paths_than_can_be_kept(gate):
+    volumes = "/one /two"
+    cli(gate, "run", "--name", "voluminous", BUSYBOX, "touch", "/file")
+    cli(gate, "commit", "-c", f"VOLUME {volumes}", "voluminous", "voluminous")
+    cli(gate, "rm", "voluminous")
+    cli(gate, "run", "--name", "voluminous", "voluminous", "touch", "/other")
+    of_gate = {"name": [f"^/?sibling-gate-{gate.build}[.][0-9a-f]{{32}}$"]}
+    with ThreadPoolExecutor(1) as pool:
+
+        def stand_in():
+            asked = pool.submit(gate.ask, "GET", "/containers/voluminous/changes")
+            found = []
+            while not (asked.done() or found):
+                found = gate.engine.containers.list(all=True, filters=of_gate, ignore_removed=True)
+            assert asked.result()[0] == 200
+            return found
+
+        (found,) = until(stand_in, what="the container that stands in")
+    assert found.attrs["Mounts"] == []
+    long = "d" * 240
+    deep = f"cd /; for n in $(seq 15); do mkdir {long}; cd {long}; done; touch $(seq 10000 28999)"
+    cli(gate, "run", "--name", "deep", BUSYBOX, "sh", "-c", deep)
+    status, said = gate.ask("GET", "/containers/deep/changes")
+    assert (status, "characters of paths" in said["message"]) == (400, True)
+    cli(gate, "rm", "voluminous")
+    cli(gate, "rmi", "voluminous")
+
+
 @pytest.mark.parametrize(
     "packed", [b"\x28\xb5\x2f\xfd" + bytes(20), b"\x50\x2a\x4d\x18" + bytes(20), b"BZh9" + bytes(20)]
 )
