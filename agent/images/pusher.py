@@ -46,21 +46,22 @@ class Pusher:
         for tag in tags:
             try:
                 async with self._turns.setdefault(tag, asyncio.Lock()):
-                    digest = await stop.or_else(self._push_one(image, tag, note))
+                    digest = await self._push_one(image, tag, stop, note)
             except PushFailed as error:
                 before = f"; pushed before that: {', '.join(each.reference for each in done)}" if done else ""
                 raise PushFailed(f"{error}{before}", denied=error.denied) from error
             done.append(Pushed(reference=tag, digest=digest))
             note(f"pushed {tag}@{digest}")
 
-    async def _push_one(self, image: str, tag: str, note: Callable[[str], None]) -> str:
+    async def _push_one(self, image: str, tag: str, stop: Stop, note: Callable[[str], None]) -> str:
+        stop.check()
         note(f"pushing {tag}")
         before = await self.engine.image(tag)
         await self.engine.tag(image, tag)
         try:
-            return await self._persistently(tag, note)
+            return await stop.or_else(self._persistently(tag, note))
         except BaseException:
-            # Shielded, so that a cancelled build, too, leaves the tag as it was.
+            # Before the build ends, and shielded: a cancelled one, too, leaves the tag as it was.
             await asyncio.shield(self._restore(tag, before.id if before else None))
             raise
 
