@@ -74,6 +74,9 @@ class Request:
     headers: Mapping[str, str]
 
 
+_NONE = Request(method="", path="", query={}, headers={})
+
+
 class Exchange:
     """One request and its answer on a connection. Raises InvalidRequest for what is no HTTP as we take it.
 
@@ -87,12 +90,13 @@ class Exchange:
         self.reader = reader
         self.writer = writer
         self._connection = connection
-        self.request = Request(method="", path="", query={}, headers={})
+        self.request = _NONE
         self.answered = False
         self._sent, self._is_unread = 0, False  # pieces of answers, and whether the last one waits to be read
 
     async def begin(self) -> bool:
         """Read the next request's head; False if there is none any more."""
+        self.request = _NONE  # the answer to what is no request has a body, also after a HEAD
         first = await self.reader.read(1)
         if not first:
             return False

@@ -1,5 +1,9 @@
 """Whatever the bytes are like, what a gate says it did is what the engine did: no request hides in another one."""
 
+import http.client
+import json
+import socket
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -77,3 +81,16 @@ def test_a_volume_is_there_for_each_time_the_gate_says_so(gate, both):
     said = answer.count(b"HTTP/1.1 201 ")
     assert len(there) <= said <= 4, answer
     assert (said > 0) == (len(there) > 0), answer
+
+
+def test_what_is_no_request_is_told_after_a_head_too(gate):
+    """Clients look first at what they talk with, by a HEAD on the same connection."""
+    connection = http.client.HTTPConnection("docker")
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.settimeout(30)
+    connection.sock.connect(str(gate.socket))
+    connection.request("HEAD", "/_ping")
+    assert connection.getresponse().read() == b""
+    connection.request("GET", "/containers/../json")
+    assert "is not a path" in json.loads(connection.getresponse().read())["message"]
+    connection.close()
