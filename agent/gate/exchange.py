@@ -17,7 +17,7 @@ from urllib.parse import unquote, unquote_plus
 
 import h11
 
-from agent.errors import InvalidRequest, TooLarge
+from agent.errors import AgentError, InvalidRequest, NotFound, TooLarge
 from agent.unix_socket import see_open
 
 if TYPE_CHECKING:
@@ -38,6 +38,13 @@ _HEADER = re.compile(rb"(?:[\t\x20-\x7e]*\r\n)+\r\n")
 _FOLDED = re.compile(rb"\r\n[ \t]")
 _PATH = re.compile(r"(?:/[A-Za-z0-9_.:@\[\]+-]+)+")
 _OF_IMAGES = re.compile(r"(?:/v[0-9.]+)?/(?:images|distribution)/")  # names have slashes, which some clients escape
+# Of a path that is not plain: the name in it, which none of those can have. Clients send what people typed.
+_ODD = re.compile(
+    r"(?:/v[0-9.]+)?/(?:(container|network|volume|plugin|service|task|node|secret|config)s"
+    r"/([A-Za-z0-9_.:@\[\]+-]*[^/A-Za-z0-9_.:@\[\]+-][^/]*)(?:/[a-z]+)?|(images|distribution)/.+)",
+    re.DOTALL,
+)
+_NOT_THERE = {"network": "network {} not found", "volume": "get {}: no such volume"}  # as the engine says it
 _ONCE = {
     "host",
     "content-length",
@@ -286,9 +293,20 @@ def _target(target: str) -> tuple[str, dict[str, str]]:
         raise InvalidRequest("the path has an escape that may not be there")
     path = unquote(raw, errors="strict") if raw.isascii() else ""
     if not _PATH.fullmatch(path) or any(part in (".", "..") for part in path.split("/")):
-        raise InvalidRequest(f"{raw[:200]!r} is not a path of Docker's API")
+        raise _no_path(raw, path)
     values: dict[str, str] = {}
     for pair in filter(None, query.split("&")):
         name, _, value = (unquote_plus(part, errors="strict") for part in pair.partition("="))
         values[name] = f"{values[name]}{AGAIN}{value}" if name in values else value
     return path, values
+
+
+def _no_path(raw: str, path: str) -> AgentError:
+    """What is wrong with a path that is none of Docker's API, in the engine's words if it is the name in it."""
+    odd = _ODD.fullmatch(path)
+    if odd is None:
+        return InvalidRequest(f"{raw[:200]!r} is not a path of Docker's API")
+    kind, name, _ = odd.groups()
+    if kind is None:
+        return InvalidRequest("invalid reference format")
+    return NotFound(_NOT_THERE.get(kind, f"No such {kind}: {{}}").format(name[:200]))

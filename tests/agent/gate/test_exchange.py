@@ -1,11 +1,13 @@
 """An answer that nobody reads does not keep what it is made of for ever, nor does a body the turn of others."""
 
 import asyncio
+import time
 
 import h11
 import pytest
 
-from agent.gate.exchange import Exchange, Reader
+from agent.errors import InvalidRequest
+from agent.gate.exchange import MAX_HEADER, Exchange, Reader
 from agent.unix_socket import Connections, listen
 from tests.turns import turns
 
@@ -57,6 +59,20 @@ async def relayed(path, pieces, patience, read):
 )
 def test_an_answer_ends_if_it_is_not_read_and_not_if_it_comes_slowly(tmp_path, pieces, read, end):
     assert asyncio.run(relayed(tmp_path / "s", pieces(), 0.2, read)) is end
+
+
+async def begun(path):
+    reader = Reader()
+    reader.feed_data(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    await Exchange(reader, None, h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER)).begin()
+
+
+@pytest.mark.parametrize("path", [f"/containers/{'|' * 60_000}/X", f"/volumes/{'a|' * 30_000}/"], ids=["one", "mixed"])
+def test_a_long_path_with_an_odd_name_is_read_in_no_time(path):
+    began = time.process_time()
+    with pytest.raises(InvalidRequest, match="not a path"):
+        asyncio.run(begun(path))
+    assert time.process_time() - began < 1
 
 
 async def read_beside(chunks):

@@ -1,5 +1,7 @@
 """Names are of the build: two builds have the same, and each means its own."""
 
+import subprocess
+
 import pytest
 
 from tests.e2e.gate_process import cli
@@ -97,3 +99,22 @@ def test_the_newest_of_a_name_is_meant_where_the_engine_removed_the_others(gate)
         cli(gate, "run", "--rm", "--name", "again", BUSYBOX, "true")
     cli(gate, "run", "-d", "--name", "again", BUSYBOX, "sleep", "60")
     assert cli(gate, "inspect", "-f", "{{.State.Status}}", "again").stdout == b"running\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["logs", "my app"], "No such container: my app"),
+        (["exec", "a|b", "ls"], "No such container: a|b"),
+        (["rm", "50%{}"], "No such container: 50%{}"),
+        (["cp", "a b:/x", "x"], "No such container: a b"),
+        (["network", "rm", "a b"], "network a b not found"),
+        (["volume", "rm", "a b"], "get a b: no such volume"),
+        (["rmi", "team/x:<none>"], "invalid reference format"),
+        (["inspect", "a b"], "No such object: a b"),
+    ],
+)
+def test_a_name_that_nothing_can_have_is_told_as_the_engine_does(gate, docker_host, words, said):
+    for host in (docker_host, f"unix://{gate.socket}"):
+        ran = subprocess.run(["docker", "-H", host, *words], capture_output=True, check=False, text=True)
+        assert (ran.returncode, said in ran.stderr) == (1, True), ran.stderr
