@@ -150,6 +150,7 @@ async def attached(gate: Gate, exchange: Exchange, name: str) -> None:
     """POST /containers/NAME/attach."""
     query = only(exchange, "detachKeys", "logs", "stream", "stdin", "stdout", "stderr")
     container = gate.own.container_id(name)
+    await exchange.nothing()  # or it would go on as the first of the input
     await hijack(gate.upstream, exchange, f"/containers/{container}/attach", query)
 
 

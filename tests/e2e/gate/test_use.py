@@ -298,6 +298,18 @@ def test_what_clients_repeat_or_send_back_is_passed_over(gate):
     assert gate.ask("DELETE", "/images/app")[0] == 200
 
 
+@pytest.mark.parametrize("field", ["Connection: Upgrade\r\nUpgrade: tcp\r\n", ""], ids=["upgrade", "plain"])
+def test_the_body_of_an_attach_is_no_input(gate, field):
+    """dockerode sends the query there as well."""
+    gate.create("box", Cmd=["head", "-n1"], OpenStdin=True, StdinOnce=True, AttachStdin=True)
+    gate.ask("POST", "/containers/box/start")
+    path, body = "/v1.45/containers/box/attach?stream=1&stdin=1&stdout=1", b'{"stream":true,"stdin":true,"hijack":true}'
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\n{field}Content-Length: {len(body)}\r\n\r\n"
+    assert gate.send(head.encode() + body + b"input\n").endswith(b"input\n")
+    assert gate.ask("POST", "/containers/box/wait")[1]["StatusCode"] == 0
+    assert cli(gate, "logs", "box").stdout == b"input\n"
+
+
 def test_a_name_that_is_taken_is_told_in_the_engines_words(gate):
     _, made = gate.create("box")
     status, answer = gate.create("box")
