@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from agent.errors import Conflict
+from agent.errors import Conflict, InvalidRequest, NotFound
 from agent.gate import bodies, names, pruning, shown, strict_json
 from agent.gate.answers import pass_on
 from agent.gate.objects import connect_body, network_body
@@ -12,34 +12,76 @@ from agent.gate.policy import Refused
 from agent.gate.queries import filters, only
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from agent.gate.exchange import Exchange
     from agent.gate.gate import Gate
 
 _FILTERS = {"name", "id", "label", "driver", "type", "scope", "dangling"}
+_TYPES = {"builtin", "custom"}
+_TRUE = {"true", "1"}
+_BRIDGE = "bridge"
+_PLAIN = {"host", "none"}  # which engines have from the start: shown, and no more
 
 
 async def listed(gate: Gate, exchange: Exchange) -> None:
-    """GET /networks."""
+    """GET /networks. The type is that of the name that is shown: the engine takes `bridge` for one that was made."""
     asked = filters(only(exchange, "filters").get("filters", ""), _FILTERS)
+    types = _types(asked.pop("type", _TYPES))
+    if not _TRUE.isdisjoint(asked.get("dangling", ())):  # those that are builtin never are
+        types -= {"builtin"}
+    theirs = asked
     if wanted := asked.get("name"):
-        own = [f"^{gate.network_name}$"] if any(each.strip("^$") == "bridge" for each in wanted) else []
-        asked = {**asked, "name": [*names.patterns(wanted, gate.prefix), *own]}
-    found = await _found(gate, asked)
-    await exchange.answer(200, [shown.network(each, gate.shown_as) for each in found])
+        own = [f"^{gate.network_name}$"] if any(each.strip("^$") == _BRIDGE for each in wanted) else []
+        theirs = {**asked, "name": [*names.patterns(wanted, gate.prefix), *own]}
+    found = [shown.network(each, gate.shown_as) for each in await _found(gate, theirs)]
+    found += await _plain(gate, asked) if "builtin" in types else []
+    builtin = {_BRIDGE, *_PLAIN}
+    await exchange.answer(
+        200, [each for each in found if ("builtin" if each["Name"] in builtin else "custom") in types]
+    )
+
+
+def _types(asked: Collection[str]) -> set[str]:
+    for each in asked:
+        if each not in _TYPES:
+            raise InvalidRequest(f"invalid filter: 'type'='{each[:100]}'")
+    return {*asked}
+
+
+async def _plain(gate: Gate, asked: dict[str, list[str]]) -> list[dict[str, Any]]:
+    """`host` and `none`, without what is on them."""
+    found = await _asked(gate, {**asked, "type": ["builtin"]})
+    return [{**each, "Containers": {}} for each in found if each["Name"] in _PLAIN]
 
 
 async def _found(gate: Gate, asked: dict[str, list[str]]) -> list[dict[str, Any]]:
+    return [each for each in await _asked(gate, asked) if gate.journal.has("network", each["Id"])]
+
+
+async def _asked(gate: Gate, asked: dict[str, list[str]]) -> list[dict[str, Any]]:
     query = {"filters": strict_json.emit(asked).decode()}
-    found = (await gate.upstream.ask("GET", "/networks", query)).done().json()
-    return [each for each in found if gate.journal.has("network", each["Id"])]
+    found: list[dict[str, Any]] = (await gate.upstream.ask("GET", "/networks", query)).done().json()
+    return found
 
 
 async def inspected(gate: Gate, exchange: Exchange, name: str) -> None:
     """GET /networks/NAME, with the build's containers alone."""
     only(exchange, "verbose", "scope")
-    found = shown.network(await gate.own_network(name), gate.shown_as)
+    found = shown.network(await _one(gate, name), gate.shown_as)
     own = {each: end for each, end in (found.get("Containers") or {}).items() if gate.journal.has("container", each)}
     await exchange.answer(200, {**found, "Containers": own})
+
+
+async def _one(gate: Gate, name: str) -> dict[str, Any]:
+    """One that the build may look at. Raises NotFound."""
+    try:
+        return await gate.own_network(name)
+    except NotFound:
+        for each in await _plain(gate, {}):
+            if name == each["Name"] or each["Id"].startswith(name):
+                return each
+        raise
 
 
 async def created(gate: Gate, exchange: Exchange) -> None:

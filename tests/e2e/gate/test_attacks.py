@@ -125,13 +125,29 @@ def test_others_networks_and_volumes_are_not_there(gate, foreign):
     assert gate.create(HostConfig={"NetworkMode": f"container:{foreign['container'].id}"})[0] == 400
     assert gate.create(HostConfig={"PidMode": "container:foreign-attacks"})[0] == 400
     assert gate.create(NetworkingConfig={"EndpointsConfig": {"foreign-attacks": {}}})[0] == 400
-    assert gate.ask("GET", "/networks")[1] == [
-        each for each in gate.ask("GET", "/networks")[1] if each["Name"] == "bridge"
-    ]
+    assert {each["Name"] for each in gate.ask("GET", "/networks")[1]} <= {"bridge", "host", "none"}
     for prune in ("containers", "networks", "volumes", "images"):
         assert gate.ask("POST", f"/{prune}/prune")[0] == 200
     foreign["network"].reload()
     foreign["volume"].reload()
+
+
+@pytest.mark.parametrize("network", ["host", "none"])
+def test_networks_of_the_engine_are_shown_and_not_to_be_had(gate, foreign, network):
+    shown = gate.ask("GET", f"/networks/{network}")[1]
+    there = gate.engine.containers.create(BUSYBOX, ["sleep", "60"], network=network)
+    gate.create("box")
+    try:
+        there.start()
+        assert gate.ask("GET", f"/networks/{network}")[1] == shown, "nor is it told what is on it"
+    finally:
+        there.remove(force=True)
+    for name in (network, shown["Id"], shown["Id"][:12]):
+        assert gate.ask("DELETE", f"/networks/{name}")[0] == 404
+        for call in ("connect", "disconnect"):
+            assert gate.ask("POST", f"/networks/{name}/{call}", {"Container": "box"})[0] == 404
+        assert gate.create(NetworkingConfig={"EndpointsConfig": {name: {}}})[0] in {400, 403}
+        assert name == "none" or gate.create(HostConfig={"NetworkMode": name})[0] in {400, 403}
 
 
 @pytest.mark.parametrize(

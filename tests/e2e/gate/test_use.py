@@ -135,8 +135,31 @@ def test_the_network_of_containers_that_name_none_is_made_anew_if_the_host_prune
     (made,) = gate.engine.networks.list(filters={"label": "sibling.gate=pruned"})
     assert made.id != found.id
     assert gate.client.networks.get("bridge").id == made.id
-    assert [each.id for each in gate.client.networks.list()] == [made.id]
+    assert [each.id for each in gate.client.networks.list(names=["bridge"])] == [made.id]
     assert cli(gate, "start", "-a", "before").returncode == 0
+
+
+def test_networks_are_builtin_or_custom_by_the_names_that_are_shown(gate):
+    gate.create("box")
+    cli(gate, "network", "create", "net")
+
+    def found(*filters):
+        words = [word for each in filters for word in ("--filter", each)]
+        return cli(gate, "network", "ls", "--format", "{{.Name}} {{.Driver}}", *words).stdout.decode().splitlines()
+
+    builtin = ["bridge bridge", "host host", "none null"]
+    assert found("type=custom") == ["net bridge"]
+    assert found("type=builtin") == builtin
+    assert found() == found("type=builtin", "type=custom") == sorted([*builtin, "net bridge"])
+    assert found("dangling=true") == ["net bridge"]
+    assert found("name=^no", "driver=null", "scope=local") == ["none null"]
+    wrong = cli(gate, "network", "ls", "--filter", "type=own", check=False)
+    assert b"invalid filter: 'type'='own'" in wrong.stderr
+    ids = cli(gate, "network", "ls", "-q").stdout.decode().split()
+    shown = json.loads(cli(gate, "network", "inspect", *ids, "host", "none").stdout)
+    assert sorted(each["Name"] for each in shown) == ["bridge", "host", "host", "net", "none", "none"]
+    cli(gate, "network", "rm", *cli(gate, "network", "ls", "-q", "--filter", "type=custom").stdout.decode().split())
+    assert found("type=custom") == []
 
 
 SERVER = ["sh", "-c", "echo page >/index.html; httpd -f -h /"]
