@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from agent import references
+from agent.errors import InvalidRequest
 from agent.gate import names, shown
 from agent.gate.exchange import API_VERSION
+from agent.gate.own import familiar
 from agent.gate.queries import filters, of_build, only
 from agent.gate.strict_json import emit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Collection
 
     from agent.gate.exchange import Exchange
     from agent.gate.gate import Gate
@@ -135,20 +139,32 @@ async def events(gate: Gate, exchange: Exchange) -> None:
     """`/events` of the build's own things. Each is looked at, since the engine labels those of containers alone."""
     query = only(exchange, "filters", "since", "until")
     asked = filters(query.pop("filters", ""), _EVENT_FILTERS)
+    images = asked.pop("image", [])
     known = {"container": gate.own.known_id, "network": gate.own.network_id, "volume": gate.own.volume_name}
     for kind in known.keys() & asked.keys():  # what is gone is told of by its name
         asked[kind] = [known[kind](each) or gate.prefix + each for each in asked[kind]]
     async with gate.upstream.request("GET", "/events", {**query, "filters": emit(asked).decode()}) as reply:
-        own_events = _own_events(gate, names.lines(reply.pieces(), ""))
+        own_events = _own_events(gate, names.lines(reply.pieces(), ""), images)
         await exchange.relay(reply.status, names.lines(own_events, gate.prefix), {"Content-Type": "application/json"})
 
 
-async def _own_events(gate: Gate, lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """As the build is shown them, without those of others."""
+async def _own_events(gate: Gate, lines: AsyncIterator[bytes], images: Collection[str]) -> AsyncIterator[bytes]:
+    """As the build is shown them, without those of others; if images are given, those of what came of them."""
     async for line in lines:
         event = json.loads(line)
         if event["Type"] in _EVENT_TYPES and await _is_own(gate, event["Type"], event["Actor"]):
-            yield emit(shown.event(event, gate.shown_as)) + b"\n"
+            event = shown.event(event, gate.shown_as)
+            if not images or not _names_of(event["Actor"]).isdisjoint(images):
+                yield emit(event) + b"\n"
+
+
+def _names_of(actor: dict[str, Any]) -> set[str]:
+    """By which a filter finds its image: the engine knows another name (moby/moby, daemon/events, matchImage)."""
+    image = actor["Attributes"].get("image", "")
+    found = {actor["ID"], image}
+    with suppress(InvalidRequest):
+        found.add(familiar(references.parse(image).name))
+    return found
 
 
 async def _is_own(gate: Gate, kind: Kind, actor: dict[str, Any]) -> bool:

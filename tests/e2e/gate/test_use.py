@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -276,6 +277,25 @@ def test_events_are_shown_without_what_is_the_gates(gate):
     assert not [name for each in shown for name in each["Actor"]["Attributes"] if name.startswith("sibling.")]
     cli(gate, "rm", "told")
     cli(gate, "rmi", "told:1")
+
+
+def test_events_are_found_by_the_image_that_the_build_named(gate):
+    cli(gate, "tag", BUSYBOX, "own/told:1")
+    for name, image in (("shared", BUSYBOX), ("tagged", "own/told:1")):
+        cli(gate, "run", "--name", name, image, "true")
+    soon = str(int(time.time()) + 2)
+
+    def found(*images):
+        words = [word for each in images for word in ("--filter", f"image={each}")]
+        told = cli(gate, "events", "--since", "1h", "--until", soon, "--filter", "event=create", *words)
+        return [each.decode() for each in re.findall(rb"name=(shared|tagged)", told.stdout)]
+
+    assert found("own/told:1") == found("own/told") == ["tagged"]
+    assert found(BUSYBOX) == found(BUSYBOX.partition(":")[0]) == ["shared"]
+    assert found("own/told", BUSYBOX) == ["shared", "tagged"]
+    assert found("own/told:2") == []
+    cli(gate, "rm", "shared", "tagged")
+    cli(gate, "rmi", "own/told:1")
 
 
 def test_containers_are_found_by_an_own_image_and_by_those_before_and_after(gate):
