@@ -26,8 +26,11 @@ def prefix(build: str) -> str:
 
 def check(kind: str, name: str) -> str:
     """The name, if such a thing can have it. Raises InvalidRequest."""
-    if not NAME.fullmatch(name):
-        raise InvalidRequest(f"{name[:300]!r} is no name for a {kind}: up to 201 letters, digits or `_.-`")
+    least = 2 if kind == "container" else 1  # as the engine has it
+    if not NAME.fullmatch(name) or len(name) < least:
+        raise InvalidRequest(
+            f"Invalid {kind} name ({name[:300]}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed, {least} to 201 characters"
+        )
     return name
 
 

@@ -25,6 +25,13 @@ def test_what_is_no_name_is_refused(name):
         names.check("volume", name)
 
 
+def test_a_container_has_a_name_of_two_characters_at_least():
+    assert names.check("network", "a") == "a"
+    assert names.check("container", "ab") == "ab"
+    with pytest.raises(InvalidRequest, match=r"Invalid container name \(a\), only \[a-zA-Z0-9\]"):
+        names.check("container", "a")
+
+
 @pytest.mark.parametrize(
     ("asked", "found", "not_found"),
     [
