@@ -16,7 +16,7 @@ _STATES = {*_UP, "created", "removing", "exited", "dead"}
 _FALSE = {"", "0", "no", "false", "none"}  # as the engine reads a query (moby/moby, httputils.BoolValue)
 _FILTERS = {
     *("status", "exited", "name", "id", "label", "ancestor", "before", "since", "volume", "network", "health"),
-    *("expose", "publish"),
+    *("expose", "publish", "is-task"),
 }
 
 

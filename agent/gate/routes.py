@@ -40,6 +40,7 @@ _TABLE: list[tuple[str, str, Answer]] = [
     ("GET", "/info", system.info),
     ("GET", "/events", system.events),
     ("GET", "/system/df", system.disk_usage),
+    ("GET", "/plugins", system.plugins),
     ("GET", f"/distribution/{_IMAGE}/json", images.at_registry),
     ("GET", "/containers/json", listing.listed),
     ("POST", "/containers/create", creation.created),

@@ -135,6 +135,11 @@ async def _containers(gate: Gate) -> list[dict[str, Any]]:
     return [each for each in found if gate.journal.has("container", each["Id"])]
 
 
+async def plugins(_: Gate, exchange: Exchange) -> None:
+    """`/plugins`: builds have none."""
+    await exchange.answer(200, [])
+
+
 async def events(gate: Gate, exchange: Exchange) -> None:
     """`/events` of the build's own things. Each is looked at, since the engine labels those of containers alone."""
     query = only(exchange, "filters", "since", "until")

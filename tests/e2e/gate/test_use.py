@@ -431,6 +431,10 @@ def test_small_things_are_as_on_a_socket(gate):
     assert cli(gate, "diff", "box").stdout == b""
     assert cli(gate, "volume", "rm", "-f", "nothing").returncode == 0
     assert cli(gate, "ps", "-aq", "--filter", "name=/box").stdout
+    assert cli(gate, "ps", "-aq", "--filter", "is-task=false").stdout.count(b"\n") == 1
+    assert cli(gate, "ps", "-aq", "--filter", "is-task=true").stdout == b""
+    assert b"is-task=[x]" in cli(gate, "ps", "-aq", "--filter", "is-task=x", check=False).stderr
+    assert cli(gate, "plugin", "ls", "-q").stdout == b""
     assert cli(gate, "version", "--format", "{{.Server.Os}}/{{.Server.Arch}}").stdout.strip() == b"linux/amd64"
     cli(gate, "tag", BUSYBOX, "team/app:1")
     cli(gate, "tag", BUSYBOX, "other:1")
