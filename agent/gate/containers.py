@@ -31,7 +31,8 @@ _PS_AFTER = (
     f"{_PS_BEFORE}|s|stat|state|pcpu|pmem|%cpu|%mem|rss|vsz|tty|tname|ni|pri|nlwp|time|etime|start|stime|comm|cmd|args"
 )
 _PS_OPTIONS = re.compile(
-    rf"(|-?(?:ef|eF|aux|axu|ax|x|e|A|f|u|l)|-?(?:e|ax|A)?o ?(?:(?:{_PS_BEFORE}),)*pid(?:,(?:{_PS_AFTER}))*)(?: ?-?ww?)?"
+    r"(|-?(?:ef|eF|aux|axu|ax|x|e|A|f|u|l)|x aux|faux|"
+    rf"-?(?:e|ax|A)?o ?(?:(?:{_PS_BEFORE}),)*pid(?:,(?:{_PS_AFTER}))*)(?: ?-?ww?)?"
 )
 # Of command lines it says 64 KiB otherwise, and keeps seven times as much in its memory.
 _PS_WIDTH = "--cols 8192"

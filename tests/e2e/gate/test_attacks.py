@@ -288,6 +288,7 @@ def test_an_image_asks_for_no_more_volumes_than_there_may_be(gate_of):
             "-o comm,pid",
             "-o pid,pid",
         ),
+        *("-faux", "fauxe", "x aux -p 1", "x -efm", "x o lstart,pid"),
         *("-o user", "H", "-C dockerd -H -o args,pid", "aux --forest", "f -o lstart,pid", "-o pid -o args", "-o pid,e"),
     ],
 )
@@ -301,7 +302,7 @@ def test_options_with_which_the_hosts_ps_could_tell_of_others_are_refused(gate, 
     "options",
     [
         *("", "aux", "-ef", "-eo pid,user,args", "-o user,pid,ppid,stime,cmd", "axo pid", "-A", "l"),
-        *("auxww", "-efw", "aux ww", "-o pid,args -ww"),
+        *("auxww", "-efw", "aux ww", "-o pid,args -ww", "x auxww", "faux", "fauxww"),
     ],
 )
 def test_the_hosts_ps_tells_of_the_containers_own_processes_alone(gate, foreign, options):
