@@ -34,8 +34,9 @@ _PS_OPTIONS = re.compile(
     r"(|-?(?:ef|eF|aux|axu|ax|x|e|A|f|u|l)|x aux|faux|"
     rf"-?(?:e|ax|A)?o ?(?:(?:{_PS_BEFORE}),)*pid(?:,(?:{_PS_AFTER}))*)(?: ?-?ww?)?"
 )
-# Of command lines it says 64 KiB otherwise, and keeps seven times as much in its memory.
-_PS_WIDTH = "--cols 8192"
+# Of command lines it says 64 KiB otherwise, and keeps seven times as much in its memory. With `f` it reads those of all
+# of the host's processes.
+_PS_WIDTH, _PS_WIDTH_OF_ALL = "--cols 8192", "--cols 512"
 
 
 async def inspected(gate: Gate, exchange: Exchange, name: str) -> None:
@@ -119,7 +120,8 @@ async def processes(gate: Gate, exchange: Exchange, name: str) -> None:
     container = gate.own.container_id(name)
     async with gate.topping:
         path, asked_for = f"/containers/{container}/top", options[1] or "-ef"
-        answer = await gate.upstream.ask("GET", path, {"ps_args": f"{asked_for} {_PS_WIDTH}"})
+        width = _PS_WIDTH_OF_ALL if asked_for.startswith("f") else _PS_WIDTH
+        answer = await gate.upstream.ask("GET", path, {"ps_args": f"{asked_for} {width}"})
         if answer.status == HTTPStatus.INTERNAL_SERVER_ERROR and "option" in answer.message():
             answer = await gate.upstream.ask("GET", path, {"ps_args": asked_for})  # BusyBox's, which is narrow anyway
     await pass_on(exchange, answer)
