@@ -62,6 +62,7 @@ class Resolved:
     labels: Mapping[str, str]
     inherited: Mapping[str, Any]  # the image's Config, which the engine merges into the request
     new_volumes: Collection[str]  # those that no container has had
+    paths: Mapping[str, str]  # of the workspace, and where links lead from them
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -305,7 +306,7 @@ def _mount(wanted: Wanted, workspace: Workspace | None, resolved: Resolved) -> d
     if wanted.socket:
         return {**(resolved.socket or {}), **common, "ReadOnly": True}  # else its mode could be changed
     if wanted.inside is not None and workspace is not None:
-        subpath = "/".join(filter(None, (workspace.subpath, wanted.inside)))
+        subpath = "/".join(filter(None, (workspace.subpath, resolved.paths.get(wanted.inside, wanted.inside))))
         options = {"NoCopy": True, **({"Subpath": subpath} if subpath else {})}
         return {**common, "Type": "volume", "Source": workspace.volume, "VolumeOptions": options}
     source = {"Source": resolved.volumes[wanted.volume]} if wanted.volume else {}

@@ -13,6 +13,7 @@ from agent.gate import (
     asked,
     bodies,
     create,
+    links,
     names,
     platforms,
     shown,
@@ -106,9 +107,10 @@ async def _resolved(gate: Gate, plan: create.Plan, image: dict[str, Any]) -> tup
     network = await gate.network()
     if plan.own_socket and gate.socket is None:
         raise Refused("bind", "this gate's socket cannot be mounted")
-    for folder in plan.folders:
+    paths = {each: await _followed(gate, each) for each in plan.folders | plan.sources}
+    for folder in filter(None, (paths[each] for each in plan.folders)):
         await _have_folder(gate, folder)
-    for source in plan.sources:
+    for source in filter(None, (paths[each] for each in plan.sources)):
         await _see_there(gate, source)
     with _not_of_the_image():
         others = {each: gate.own.container_id(each) for each in plan.containers}
@@ -127,6 +129,7 @@ async def _resolved(gate: Gate, plan: create.Plan, image: dict[str, Any]) -> tup
         "gateways": [gateway(network), *map(gateway, (each for each in networks.values() if not each["Internal"]))],
         "free_ports": iter(lambda: str(secrets.choice(_FREE_PORTS)), ""),
         "socket": gate.socket,
+        "paths": paths,
     }
     return resolved, [network["Id"], *(each["Id"] for each in networks.values())]
 
@@ -144,6 +147,12 @@ async def _network(gate: Gate, name: str) -> dict[str, Any]:
     """A network of the build's, which the engine would look for at the start only. Raises InvalidRequest."""
     with _not_of_the_image(": make it before the container"):
         return await gate.own.network(name)
+
+
+async def _followed(gate: Gate, inside: str) -> str:
+    if gate.folder is None or gate.workspace is None:
+        return inside
+    return await in_thread(links.followed, gate.folder, gate.workspace.path, inside)
 
 
 async def _have_folder(gate: Gate, folder: str) -> None:

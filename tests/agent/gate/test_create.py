@@ -43,6 +43,7 @@ def upstream(
             labels=LABELS,
             inherited=inherited,
             new_volumes=new_volumes,
+            paths={},
         )
     )
 

@@ -111,6 +111,30 @@ def test_the_workspace_is_mounted_by_its_path_in_the_build(gate):
     assert shown["Config"]["Labels"] == gate.engine.images.get(BUSYBOX).labels
 
 
+def test_links_in_the_workspace_lead_where_they_do_in_the_build(gate):
+    (gate.files / "releases/1/deep").mkdir(parents=True)
+    (gate.files / "releases/1/deep/file").write_text("linked\n")
+    for name, target in {
+        "current": "/workspace/releases/1",
+        "again": "current",
+        "all": "/workspace/",
+        "around": "/workspace/around",
+        "out": "/etc",
+        "beside": "/workspace-not/releases",
+    }.items():
+        (gate.files / name).symlink_to(target)
+    for source in ("current/deep", "again/deep", "all/releases/1/deep", "all/all/current/deep"):
+        words = ["-v", f"/workspace/{source}:/d:ro", BUSYBOX, "cat", "/d/file"]
+        assert cli(gate, "run", "--rm", *words).stdout == b"linked\n"
+    assert b"releases" in cli(gate, "run", "--rm", "-v", "/workspace/all:/d:ro", BUSYBOX, "ls", "/d").stdout
+    words = ["--mount", "type=bind,source=/workspace/current/deep/file,target=/f", BUSYBOX, "cat", "/f"]
+    assert cli(gate, "run", "--rm", *words).stdout == b"linked\n"
+    for source in ("around", "out", "beside"):
+        refused = cli(gate, "run", "--rm", "-v", f"/workspace/{source}:/d", BUSYBOX, "ls", "/d", check=False)
+        assert refused.returncode in {125, 127}
+        assert refused.stdout == b""
+
+
 def test_networks_join_containers_by_name_and_volumes_keep_files(gate):
     cli(gate, "network", "create", "net")
     cli(gate, "volume", "create", "data")
