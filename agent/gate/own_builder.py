@@ -93,9 +93,10 @@ class OwnBuilder:
                 daemon_body.data(await self._cache()),
             ],
         )
-        self.gate.journal.add("builder", name)
-        await upstream.ask("DELETE", f"/containers/{name}", {"force": "1", "v": "1"})
-        (await upstream.ask("POST", "/containers/create", {"name": name}, body)).done()
+        with self.gate.connections.unbroken():  # else it may come after the end of the gate has looked for it
+            self.gate.journal.add("builder", name)
+            await upstream.ask("DELETE", f"/containers/{name}", {"force": "1", "v": "1"})
+            (await upstream.ask("POST", "/containers/create", {"name": name}, body)).done()
         await start(upstream, name, self.folder, self.gate.build, self.policy.start_timeout)
 
     async def _cache(self) -> str | None:

@@ -127,6 +127,17 @@ def test_it_goes_after_a_kill_as_well(gate_with):
     build(gate, "-t", "app:1")
 
 
+def test_it_goes_though_the_gate_ends_while_it_is_made(gate_with):
+    gate = gate_with("build-making")
+    with ThreadPoolExecutor(1) as asking:
+        asked = asking.submit(gate.ask, "POST", "/build", b"")
+        until(lambda: '"builder"' in gate.journal.read_text(), 20, "the moment before it is made")
+        assert gate.stop() == 0
+        asked.exception()
+    let_pass(2)  # what the engine still made when nobody waited any more would be seen now
+    assert not builders(gate)
+
+
 def test_what_was_built_is_saved_into_a_load_at_once(gate_with):
     gate = gate_with("build-pipe")
     build(gate, "-t", "app:1")
