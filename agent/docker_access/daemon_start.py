@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import contextmanager, suppress
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from agent.docker_access import daemon_body
@@ -17,13 +18,22 @@ from agent.files import tree
 from agent.gate.upstream import Upstream, connect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from agent.gate.upstream import Connection
 
 _PAUSE = 0.05  # seconds
+_ENDING = 10.0  # seconds, in which one that does not answer may be about to end
 _LAST_WORDS = 1000  # bytes of its log that are shown if it does not start
+
+
+class DaemonGone(EngineUnavailable):
+    """A daemon that was started runs no more. All who connect are told so, until one calls `forget`."""
+
+    def __init__(self, message: str, forget: Callable[[], object]) -> None:
+        super().__init__(message)
+        self.forget = forget
 
 
 async def start(upstream: Upstream, container: str, folder: Path, build_id: str, patience: float) -> None:
@@ -39,6 +49,25 @@ async def start(upstream: Upstream, container: str, folder: Path, build_id: str,
     except BaseException:
         await upstream.ask("DELETE", f"/containers/{container}", {"force": "1", "v": "1"})
         raise
+
+
+async def reached(
+    upstream: Upstream, container: str, folder: Path, build_id: str, forget: Callable[[], object]
+) -> Connection:
+    """A connection to a daemon that was started. Raises DaemonGone, EngineUnavailable, AgentError.
+
+    After a `forget`, another one is started for who connects then.
+    """
+    began = time.monotonic()
+    while True:
+        try:
+            return await connected(folder, build_id)
+        except EngineUnavailable as error:
+            if not await _runs(upstream, container):
+                raise DaemonGone(str(error), forget) from error
+            if time.monotonic() - began > _ENDING:
+                raise
+        await asyncio.sleep(_PAUSE)
 
 
 async def connected(folder: Path, build_id: str) -> Connection:
@@ -70,13 +99,17 @@ async def _answering(upstream: Upstream, daemon: Upstream, container: str, build
         with suppress(EngineUnavailable):
             if (await daemon.ask("GET", "/_ping")).ok:
                 return
-        there = await upstream.ask("GET", f"/containers/{container}/json")
         late = time.monotonic() - began > patience
-        if late or not there.ok or there.json()["State"]["Status"] != "running":
+        if late or not await _runs(upstream, container):
             why = f"does not answer after {patience:g} s" if late else "ended at once"
             words = await _last_words(upstream, container)
             raise EngineError(f"the Docker daemon of build {build_id} {why}; its last words: {words}")
         await asyncio.sleep(_PAUSE)
+
+
+async def _runs(upstream: Upstream, container: str) -> bool:
+    there = await upstream.ask("GET", f"/containers/{container}/json")
+    return there.status != HTTPStatus.NOT_FOUND and bool(there.done().json()["State"]["Running"])
 
 
 async def _last_words(upstream: Upstream, container: str) -> str:

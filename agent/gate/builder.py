@@ -3,6 +3,9 @@
 Before it is asked to build, it has the images that the build knows, under the names that it knows them by, so that a
 Dockerfile can begin with them. What it built meanwhile is taken over before the build's next look at an image: checked
 as any archive that the build loads, since who can make the builder do things may have made it lie.
+
+If the daemon ends, what it built since the last look is lost, which is told; the next request that may build has a new
+one.
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from agent import references
-from agent.errors import EngineError, InvalidRequest
+from agent.docker_access.daemon_start import DaemonGone
+from agent.errors import EngineError, EngineUnavailable, InvalidRequest
 from agent.gate import keeping
 from agent.gate.own import full_name, new_tag
 from agent.gate.policy import Refused
@@ -34,23 +38,28 @@ class Builder:
 
     def __init__(self, daemon: Upstream) -> None:
         self._daemon = daemon
+        self._building = 0  # requests under way that may end with an image
+        self._lock = asyncio.Lock()
+        self._forget()
+
+    def _forget(self) -> None:
+        """Know of nothing there, as of a daemon that is new."""
         # By their ids there: ids on the engine, or None for what is not the build's.
         self._images: dict[str, str | None] = {}
         self._tags: dict[str, str] = {}  # by name: ids there, as they were last seen
         self._local: set[str] = set()  # names of images that are given though the build did not ask for them
         self._begun = False
-        self._building = 0  # requests under way that may end with an image
-        self._stale = False  # some did since the last look
-        self._lock = asyncio.Lock()
+        self._stale = False  # some request that may have ended with an image did since the last look
 
     @asynccontextmanager
     async def building(self, gate: Gate) -> AsyncIterator[Upstream]:
         """The daemon, for a request that may build. Raises EngineError."""
         async with self._lock:
-            if not self._begun:
-                await self._begin(gate)
-            await self._bring(gate)
-            await self._give(gate)
+            try:
+                await self._prepare(gate)
+            except DaemonGone as gone:
+                self._lose(gate, gone)
+                await self._prepare(gate)
         self._building += 1
         try:
             yield self._daemon
@@ -61,15 +70,32 @@ class Builder:
     async def bring(self, gate: Gate) -> None:
         """Take over what was built since the last time. Raises EngineError."""
         async with self._lock:
-            if self._building or self._stale:
-                await self._bring(gate)
+            if self._begun and (self._building or self._stale):
+                try:
+                    await self._bring(gate)
+                except DaemonGone as gone:
+                    self._lose(gate, gone)
+
+    async def _prepare(self, gate: Gate) -> None:
+        if not self._begun:
+            await self._begin(gate)
+        await self._bring(gate)
+        await self._give(gate)
+
+    def _lose(self, gate: Gate, gone: DaemonGone) -> None:
+        """Let the next request that may build have a new daemon."""
+        self._forget()
+        gone.forget()
+        gate.tell(Refused("build", "the builder is gone, with what it built since the last look at an image"))
 
     async def _bring(self, gate: Gate) -> None:
         self._stale = False  # before the look: what is built during it is for the next one
         try:
             await self._take_over(gate)
-        except BaseException:
+        except BaseException as error:
             self._stale = True
+            if isinstance(error, EngineUnavailable):
+                await self._daemon.ask("GET", "/_ping")  # raises DaemonGone if that is why
             raise
 
     async def _take_over(self, gate: Gate) -> None:

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from agent import references
 from agent.docker_access import daemon_body
-from agent.docker_access.daemon_start import connected, on_disk, start
+from agent.docker_access.daemon_start import on_disk, reached, start
 from agent.errors import EngineError
 from agent.fields import ByteSize, Duration, Frozen, Text
 from agent.gate import names
@@ -44,37 +44,46 @@ class BuilderPolicy(Frozen):
 
 @dataclass(kw_only=True)
 class OwnBuilder:
-    """Started with the first connection; `folder` has its socket. The engine must know the folder by the same path."""
+    """Started with the first connection, and anew with the first after its end was told.
+
+    `folder` has its socket. The engine must know the folder by the same path.
+    """
 
     gate: Gate
     policy: BuilderPolicy
     folder: Path
     note: Callable[[str], None]
-    _started: bool = False
+    _container: str | None = None  # its id, once it is started
+    _is_cache_full: bool = False
     _starting: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def connect(self) -> Connection:
-        """A connection to its daemon. Raises EngineError."""
+        """A connection to its daemon. Raises EngineError, DaemonGone."""
         async with self._starting:
-            if not self._started:
-                await self._start()
-                self._started = True
-        return await connected(self.folder, self.gate.build)
+            container = self._container = self._container or await self._start()
+        return await reached(self.gate.upstream, container, self.folder, self.gate.build, self._forget)
 
     async def judge(self, volumes: Mapping[str, int]) -> None:
         """End it if it has too much on the disk. Raises EngineError."""
-        used = await on_disk(self.gate.upstream, self._name, volumes) if self._started else 0
+        if (container := self._container) is None:
+            return
+        used = await on_disk(self.gate.upstream, container, volumes)
         if used > self.policy.disk:
             kept = f"; remove the volume {self.policy.cache}" if self.policy.cache else ""
             self.note(f"the builder has {used} bytes on the disk, over builder.disk, and is ended{kept}")
-            await self.gate.upstream.ask("DELETE", f"/containers/{self._name}", {"force": "1", "v": "1"})
+            self._is_cache_full = True
+            await self.gate.upstream.ask("DELETE", f"/containers/{container}", {"force": "1", "v": "1"})
+
+    def _forget(self) -> None:
+        self._container = None
 
     @property
     def _name(self) -> str:
         """Of its container."""
         return f"{self.gate.network_name}-builder"
 
-    async def _start(self) -> None:
+    async def _start(self) -> str:
+        """Returns the id of its container."""
         upstream, name = self.gate.upstream, self._name
         image = str(references.parse(self.policy.image))
         if not (await upstream.ask("GET", f"/images/{image}/json")).ok:
@@ -96,12 +105,13 @@ class OwnBuilder:
         with self.gate.connections.unbroken():  # else it may come after the end of the gate has looked for it
             self.gate.journal.add("builder", name)
             await upstream.ask("DELETE", f"/containers/{name}", {"force": "1", "v": "1"})
-            (await upstream.ask("POST", "/containers/create", {"name": name}, body)).done()
+            made = (await upstream.ask("POST", "/containers/create", {"name": name}, body)).done().json()["Id"]
         await start(upstream, name, self.folder, self.gate.build, self.policy.start_timeout)
+        return str(made)
 
     async def _cache(self) -> str | None:
-        """The volume with its data, unless another daemon has it: two on one would spoil it."""
-        cache = self.policy.cache
+        """The volume with its data, unless it is too large, or another daemon has it: two on one would spoil it."""
+        cache = None if self._is_cache_full else self.policy.cache
         if cache is not None:
             holders = await self.gate.upstream.ask("GET", "/containers/json", containers_with("volume", cache))
             if holders.done().json():

@@ -138,6 +138,29 @@ def test_it_goes_though_the_gate_ends_while_it_is_made(gate_with):
     assert not builders(gate)
 
 
+@pytest.mark.parametrize(
+    "end", [("rm", "-f", "{}"), ("exec", "{}", "sh", "-c", "kill -9 -1")], ids=["removed", "killed"]
+)
+def test_without_it_images_are_there_and_the_next_build_has_a_new_one(gate_with, end):
+    gate = gate_with("build-gone")
+    build(gate, "-t", "app:1")
+    cli(gate, "image", "inspect", "app:1")
+    (first,) = builders(gate)
+    build(gate, "-t", "other:1", "--no-cache")
+    subprocess.run(["docker", *(word.format(first) for word in end)], check=False, capture_output=True)
+    with ThreadPoolExecutor(8) as many:
+        seen = [*many.map(lambda _: gate.ask("GET", "/images/app:1/json"), range(8))]
+    assert [status for status, _ in seen] == [200] * 8, seen
+    assert cli(gate, "run", "--rm", "app:1", "cat", "/built").stdout == b"built\n"
+    assert gate.log.read_text().count("\nSibling's gate refuses this (build): the builder is gone") == 1
+    with ThreadPoolExecutor(3) as many:
+        [*many.map(lambda name: build(gate, "-t", name, "--no-cache"), ("one", "two", "three"))]
+    for name in ("one", "two", "three"):
+        assert cli(gate, "run", "--rm", name, "cat", "/built").stdout == b"built\n"
+    (second,) = builders(gate)
+    assert second != first
+
+
 def test_what_was_built_is_saved_into_a_load_at_once(gate_with):
     gate = gate_with("build-pipe")
     build(gate, "-t", "app:1")

@@ -1,8 +1,10 @@
 """What a build may have on the disk, of which the engine itself keeps no count."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
-from tests.e2e.gate.test_builder import BUILDER, DIND, build, builders, removed
+from tests.e2e.gate.test_builder import BUILDER, CACHE, DIND, build, builders, removed
 from tests.e2e.gate_process import POLICY, cli
 from tests.e2e.harness import BUSYBOX, until
 from tests.e2e.test_builds import tar_of
@@ -64,7 +66,12 @@ def test_a_builder_with_too_much_is_ended(gate_of):
         build(gate)
         until(lambda: not builders(gate), 60, "the end of the builder")
         assert "over builder.disk, and is ended; remove the volume" in gate.log.read_text()
-        assert "is gone" in gate.ask("POST", "/build")[1]["message"]
+        assert gate.ask("GET", "/images/json")[0] == 200
+        with ThreadPoolExecutor(1) as asking:
+            asking.submit(gate.ask, "POST", "/build", b"")
+            (new,) = until(lambda: builders(gate), 30, "the next builder")
+            mounts = gate.engine.api.inspect_container(new)["Mounts"]
+        assert CACHE not in {each.get("Name") for each in mounts}
     finally:
         gate.stop()
         until(lambda: removed(gate), 20, "the removal of the cache")
