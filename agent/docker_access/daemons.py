@@ -13,11 +13,12 @@ import asyncio
 import hashlib
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agent import references, toolkit
 from agent.docker_access import daemon_body, rights
-from agent.docker_access.daemon_start import connected, on_disk, start
+from agent.docker_access.daemon_start import on_disk, reached, start
 from agent.engine import LABEL_BUILD, LABEL_ROLE, LABEL_SERVICE
 from agent.errors import AgentError
 from agent.files import tree
@@ -86,12 +87,13 @@ class Daemons:
         return [each.name for each in self.folder.iterdir()]
 
     async def connect(self, sidecar: Sidecar, note: Callable[[str], None]) -> Connection:
-        """A connection to a build's daemon; the first one starts it. Raises AgentError."""
+        """A connection to a build's daemon; the first one starts it. Raises AgentError, DaemonGone."""
         begun = self._starts.get(sidecar.build_id)
         if begun is None or (begun.done() and (begun.cancelled() or begun.exception() is not None)):
             begun = self._starts[sidecar.build_id] = asyncio.create_task(self._start(sidecar, note))
         await asyncio.shield(begun)
-        return await connected(tree.child(self.folder, sidecar.build_id), sidecar.build_id)
+        folder, forget = tree.child(self.folder, sidecar.build_id), partial(self._starts.pop, sidecar.build_id, None)
+        return await reached(self.upstream, sidecar.name, folder, sidecar.build_id, forget)
 
     def ends(self, build_id: str) -> None:
         """It is about to be stopped: who wants its cache had better wait for it."""
@@ -105,18 +107,20 @@ class Daemons:
             begun.cancel()
             await asyncio.gather(begun, return_exceptions=True)
         self._running.pop(build_id, None)
-        name = daemon_name(container)
-        caches = [each.source for each in await self._mounts(name) if each.source.startswith(_cache_prefix(self.place))]
         try:
-            await self.engine.stop(name, _STOP_GRACE)
-            await self.engine.remove(name)
-            for cache in caches:
-                await self._see_size(cache)
+            await self._remove(daemon_name(container))
         finally:
             ending = self._ending.pop(self._caches.pop(build_id, ""), None)
             if ending is not None:
                 ending.set()
         await in_thread(tree.remove, tree.child(self.folder, build_id))
+
+    async def _remove(self, name: str) -> None:
+        caches = [each.source for each in await self._mounts(name) if each.source.startswith(_cache_prefix(self.place))]
+        await self.engine.stop(name, _STOP_GRACE)
+        await self.engine.remove(name)
+        for cache in caches:
+            await self._see_size(cache)
 
     async def judge(self, volumes: Mapping[str, int]) -> None:
         """End daemons that have too much on the disk. Raises EngineError."""
@@ -146,7 +150,7 @@ class Daemons:
             self._running[sidecar.build_id] = (sidecar.name, note)
             return
         began = time.monotonic()
-        await self.engine.remove(sidecar.name)
+        await self._remove(sidecar.name)
         folder = tree.child(self.folder, sidecar.build_id)
         await in_thread(folder.mkdir, mode=0o700, exist_ok=True)
         image = await self._image(self.settings.image, note)

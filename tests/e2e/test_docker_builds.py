@@ -1,5 +1,7 @@
 """Builds of images through the socket of a scoped build, by the clients that people use, on a real engine."""
 
+import time
+
 import pytest
 
 from tests.e2e.harness import BUSYBOX, ServiceProcess, until
@@ -208,6 +210,40 @@ for path in ("grpc", "session"):
 
 def test_nothing_but_buildkit_answers_where_the_protocol_is_switched(run):
     assert run("python3 switch.py", files={"switch.py": SWITCH}) == 4 * "1 False\n"
+
+
+def test_without_its_builder_a_build_has_its_images_and_the_next_image_a_new_one(service, post):
+    build = post(
+        "docker build -q -t app . >/dev/null; docker image inspect app >/dev/null; touch built",
+        "until [ -e go ]; do sleep 0.1; done",
+        "docker run --rm app",
+        "docker build -q -t again --build-arg SAID=again . >/dev/null; docker run --rm again",
+    )
+    workspace = service.data / "workspaces" / build
+    until((workspace / "built").exists, 60, "the image")
+    service.docker.containers.get(f"sibling-{build}-docker").remove(force=True)
+    (workspace / "go").touch()
+    assert service.wait(build, 120)["result"] == "SUCCESS", service.text(build).decode()
+    assert service.streams(build)["stdout"] == b"made\nmine\nagain\nmine\n"
+    assert service.text(build).count(b"(build): the builder is gone") == 1
+
+
+def test_after_a_builder_with_too_much_on_the_disk_the_next_has_an_empty_volume(service_with, clients):
+    service = service_with(daemon__image=DIND, daemon__disk="1m", daemon__cache_size="1m", docker__images=BUSYBOX)
+    start, wait = "docker build - </dev/null", "until [ -e go ]; do sleep 0.1; done"
+    build = service.post(image=clients, docker="scoped", commands=[f"{start} || {wait}; docker images; {start} || :"])
+    name = f"sibling-{build}-docker"
+    until(lambda: service.docker.containers.list(all=True, filters={"name": name, "status": "exited"}), 90, "its end")
+    (before,) = caches(service)
+    (service.data / "workspaces" / build / "go").touch()
+    assert service.wait(build, 120)["result"] == "SUCCESS", service.text(build).decode()
+    made = service.docker.api.events(since=0, until=int(time.time()) + 1, filters={"volume": before.name}, decode=True)
+    actions = [each["Action"] for each in made if each["Action"] in {"create", "destroy"}]
+    assert actions[:3] == ["create", "destroy", "create"]
+    assert service.text(build).count(b"is ready after") == 2
+    assert_nothing_left(service)
+    for volume in caches(service):
+        volume.remove()
 
 
 def test_the_builder_has_no_more_than_it_needs_and_listens_nowhere(service, post):
