@@ -102,10 +102,10 @@ class OwnBuilder:
                 daemon_body.data(await self._cache()),
             ],
         )
-        with self.gate.connections.unbroken():  # else it may come after the end of the gate has looked for it
-            self.gate.journal.add("builder", name)
+        with self.gate.intending(name, "builder"):
             await upstream.ask("DELETE", f"/containers/{name}", {"force": "1", "v": "1"})
             made = (await upstream.ask("POST", "/containers/create", {"name": name}, body)).done().json()["Id"]
+            self.gate.journal.add("builder", name)
         await start(upstream, name, self.folder, self.gate.build, self.policy.start_timeout)
         return str(made)
 

@@ -113,8 +113,8 @@ def test_a_secret_is_there_for_its_step_alone(run):
 
 
 FROM_OWN = """\
-docker run --name c {image} sh -c 'echo {name} >/by'
-docker commit c {name}:1 >/dev/null; docker rm c >/dev/null
+docker run --name box {image} sh -c 'echo {name} >/by'
+docker commit box {name}:1 >/dev/null; docker rm box >/dev/null
 printf 'FROM {name}:1\\nRUN cat /by >/copy\\n' | docker build -q -t of-{name} - >/dev/null
 docker run --rm of-{name} cat /copy
 """

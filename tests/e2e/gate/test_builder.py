@@ -40,11 +40,11 @@ def gate_with(docker_host):
         assert not builders(gate)
         assert not gate.socket.with_name("docker.sock.builder").exists()
     if made:
-        until(lambda: removed(made[0]), 20, "the removal of the cache")
+        until(lambda: removed(CACHE), 20, "the removal of the cache")
 
 
-def removed(gate):
-    return subprocess.run(["docker", "volume", "rm", "-f", CACHE], check=False, capture_output=True).returncode == 0
+def removed(volume):
+    return subprocess.run(["docker", "volume", "rm", "-f", volume], check=False, capture_output=True).returncode == 0
 
 
 def builders(gate):
