@@ -107,6 +107,8 @@ async def _resolved(gate: Gate, plan: create.Plan, image: dict[str, Any]) -> tup
     network = await gate.network()
     if plan.own_socket and gate.socket is None:
         raise Refused("bind", "this gate's socket cannot be mounted")
+    if plan.mounts.has_workspace:
+        await gate.see_workspace()
     paths = {each: await _followed(gate, each) for each in plan.folders | plan.sources}
     for folder in filter(None, (paths[each] for each in plan.folders)):
         await _have_folder(gate, folder)

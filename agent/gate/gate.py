@@ -97,6 +97,7 @@ class Gate:
         networks = self.journal.all("network").items()
         self._network = next((each for each, name in networks if name == self.network_name), None)
         self._gateway = ""
+        self._bound: str | None = None  # the host's folder that the workspace is
         self._told = (0, 0)  # a minute, and refusals in it
         self._admission, self._networking, self._reading = asyncio.Lock(), asyncio.Lock(), asyncio.Lock()
         self.connections = Connections(self._serve, Reader, lambda: self.policy.limits.connections)
@@ -232,7 +233,13 @@ class Gate:
         made = (await self.upstream.ask("POST", "/volumes/create", body=body)).done().json()
         if (made.get("Options") or {}).get("device") != folder:
             raise EngineError(f"there is another volume {name} already; remove it")
+        self._bound = folder
         return name
+
+    async def see_workspace(self) -> None:
+        """Have the volume of `bind_workspace` again if the host pruned it: the engine would make an empty one."""
+        if self._bound is not None:
+            await self.bind_workspace(self._bound)
 
     async def _start_again(self, container: str) -> None:
         disk.see_room(self)

@@ -86,6 +86,11 @@ class Mounts:
         if len(self.wanted) + len(self.tmpfs) + more > _MOST:
             raise Refused("field", f"HostConfig.Mounts: more than {_MOST} mounts are not for builds")
 
+    @property
+    def has_workspace(self) -> bool:
+        """Whether one is of the workspace."""
+        return any(each.inside is not None for each in self.wanted)
+
     def anonymous(self, image: Iterable[str]) -> int:
         """How many volumes without a name there will be, with those that the image asks for."""
         taken = {each.target for each in self.wanted} | self.tmpfs.keys()

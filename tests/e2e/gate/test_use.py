@@ -111,6 +111,15 @@ def test_the_workspace_is_mounted_by_its_path_in_the_build(gate):
     assert shown["Config"]["Labels"] == gate.engine.images.get(BUSYBOX).labels
 
 
+def test_the_workspace_is_there_again_if_the_host_pruned_its_volume(gate_of):
+    gate = gate_of("workspace-pruned").start()
+    (gate.files / "file").write_text("there\n")
+    gate.engine.volumes.get("sibling-gate-workspace-pruned-workspace").remove()
+    assert cli(gate, "run", "--rm", "-v", "/workspace:/w", BUSYBOX, "cat", "/w/file").stdout == b"there\n"
+    assert gate.stop() == 0
+    assert (gate.files / "file").exists()
+
+
 def test_links_in_the_workspace_lead_where_they_do_in_the_build(gate):
     (gate.files / "releases/1/deep").mkdir(parents=True)
     (gate.files / "releases/1/deep/file").write_text("linked\n")
