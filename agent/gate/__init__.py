@@ -17,7 +17,7 @@ in them, and use images that policy names. Reading order:
     archives      of images, for save and load;  packed: tars that come;  exports: the engine's of a container
     creation, listing, containers, execs, snapshots, images, pulls, pushes, image_removal, builds, networks, volumes,
     system        the answers
-    user_files    what is looked at before each start;  links: in the workspace, for mounts
+    user_files    what is looked at before each start;  rootfs: in the container;  links: in the workspace, for mounts
     asked         what a container was asked to be, for its inspect. Pure
     restarts      what the engine would do by itself, were it asked to
     builder       where images are built;  own_builder: without the service

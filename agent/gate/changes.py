@@ -1,8 +1,8 @@
-"""Changes that a commit or an import makes to an image's settings, and how long they are when expanded. Pure.
+"""Changes that a commit or an import makes to an image's settings, and what they cost the engine. Pure.
 
-The engine reads them as a Dockerfile and puts in variables, in time that grows with the square of what comes of it:
-a few lines, each with several times what the line before set, keep it busy for hours, and nobody can stop that
-(moby/buildkit, frontend/dockerfile/shell/lex.go).
+It reads them as a Dockerfile and puts in variables, in time that grows with the square of what comes of it: a few
+lines, each with several times what the line before set, keep it busy for hours, and nobody can stop that
+(moby/buildkit, frontend/dockerfile/shell/lex.go). So variables are taken in plain forms, whose length can be told.
 """
 
 from __future__ import annotations
@@ -13,29 +13,55 @@ from typing import TYPE_CHECKING
 from agent.gate.policy import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Sequence
 
-_MOST = 64 * 1024  # characters, of a line and of all of them
+_MOST = 64 * 1024  # characters of all of them, with variables put in
+_MOST_PORTS = 1000
+_MOST_SEARCHES = 10**6  # words in which variables are put in, by variables: it goes through all of these for each
 _CONTINUED = re.compile(r"[\\`][ \t\r]*\n")
-_REPLACING = re.compile(r"\$\{\w*/")  # `${name/what/by}`
+_COMMENT = re.compile(r"[\s\ufeff]*#")  # one may say what `\` means
+_UNREAD = re.compile(r"\s*(?:CMD|ENTRYPOINT|ONBUILD|HEALTHCHECK)\s", re.IGNORECASE)  # in which nothing is put in
+_PORTS = re.compile(r"[\s\ufeff]*EXPOSE\s(.*)", re.IGNORECASE | re.DOTALL)
+_PORT = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/[a-z]+)?", re.IGNORECASE)
+_PLAIN = re.compile(r"(?:[^$\\]|\\.|\\$|\$[A-Za-z_]\w*|\$\{[A-Za-z_]\w*(?::[-+][^${}\\]*)?\})*", re.ASCII | re.DOTALL)
 
 
-def see_short(changes: Sequence[str], environment: Iterable[str]) -> None:
-    """Raise Refused if they could be too long; `environment` is what is set before, as `NAME=value`.
+def see_cheap(changes: Sequence[str], environment: Collection[str]) -> None:
+    """Raise Refused if they could cost much; `environment` is what is set before, as `NAME=value`.
 
     A name may itself be made of variables. So any may stand for the longest value that there is by then.
     """
     whole = "\n".join(changes)
     if _CONTINUED.search(whole):
-        raise Refused("field", "changes: an instruction over several lines is not for builds; write it in one")
-    longest, total = max(map(len, environment), default=0), 0
+        raise _refusal("an instruction over several lines is not for builds; write it in one")
+    longest, total, words, known = max(map(len, environment), default=0), 0, 0, len(environment)
+    _see_few_ports(whole.split("\n"))
     for line in whole.split("\n"):
-        used = line.count("$")
-        length = len(line) + used * longest
-        length += len(_REPLACING.findall(line)) * longest * length
+        if _COMMENT.match(line):
+            raise _refusal("a comment is not for builds")
+        length = len(line)
+        if not _UNREAD.match(line):
+            if not _PLAIN.fullmatch(line):
+                raise _refusal(f"{line[:100]!r}: variables are taken as $NAME and ${{NAME}}, with :- or :+ and a word")
+            length += line.count("$") * longest
+            longest = max(longest, length)
+            words += len(line.split())
+            known += line.count("=") + 1
         total += length
         if total > _MOST:
-            raise Refused(
-                "field", f"changes: {line[:100]!r} could be over {_MOST} characters with its variables, as all may be"
-            )
-        longest = max(longest, length)
+            raise _refusal(f"{line[:100]!r} could be over {_MOST} characters with its variables, as all may be")
+    if words * known > _MOST_SEARCHES:
+        raise _refusal(f"{words} words and {known} variables are too many at once")
+
+
+def _see_few_ports(lines: Sequence[str]) -> None:
+    ports = [port for line in lines if (told := _PORTS.match(line)) for port in told[1].split()]
+    spans = [_PORT.fullmatch(port) for port in ports]
+    if not all(spans):
+        raise _refusal("EXPOSE: ports are taken as 80, 8000-8009 and 53/udp, without variables")
+    if sum(max(int(each[2] or each[1]) - int(each[1]), 0) + 1 for each in spans if each) > _MOST_PORTS:
+        raise _refusal(f"EXPOSE: more than {_MOST_PORTS} ports are not for builds")
+
+
+def _refusal(text: str) -> Refused:
+    return Refused("field", f"changes: {text}")

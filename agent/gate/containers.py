@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _STARTS = {"start", "unpause"}
 _ENDS = {"stop", "kill"}
+_OF_A_MOUNT = re.compile(r"cannot access path|escapes the base directory|resolving symlinks in combined path")
 # Options of ps(1) with which what is before the process id is one word each. With some, the engine reads all processes
 # of the host, and keeps those lines that have an id of the container's where the title says that ids are.
 _PS_BEFORE = "user|uid|ppid|pgid|group|gid"
@@ -78,6 +79,8 @@ def acting(method: str, action: str, *keys: str) -> Any:
         answer = await gate.upstream.ask(method, f"/containers/{container}/{action}", query)
         if action == "start" and answer.ok:
             gate.restarts.keep(container)
+        if action == "start":
+            answer = _without_paths(answer)
         if was_kept and action == "kill" and answer.status == HTTPStatus.CONFLICT:  # it was to be started again
             answer = Answer(HTTPStatus.NO_CONTENT, b"")
         await pass_on(exchange, answer)
@@ -98,10 +101,18 @@ async def restarted(gate: Gate, exchange: Exchange, name: str) -> None:
     answer = await gate.upstream.ask("POST", f"/containers/{container}/stop", query)
     if answer.ok:
         await see_it_can_start(gate, container)
-        answer = await gate.upstream.ask("POST", f"/containers/{container}/start")
+        answer = _without_paths(await gate.upstream.ask("POST", f"/containers/{container}/start"))
     if answer.ok:
         gate.restarts.keep(container)
     await pass_on(exchange, answer)
+
+
+def _without_paths(answer: Answer) -> Answer:
+    """The answer to a start. What the engine says of a mount tells where links lead on the host, and what is there."""
+    if answer.ok or not _OF_A_MOUNT.search(answer.message()):
+        return answer
+    message = "the source of a mount is not in the workspace or its volume, or a link in it leads out of there"
+    return Answer(HTTPStatus.BAD_REQUEST, strict_json.emit({"message": message}))
 
 
 async def changes(gate: Gate, exchange: Exchange, name: str) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections import defaultdict
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVar
+from weakref import WeakValueDictionary
 
 import h11
 import structlog
@@ -85,7 +85,7 @@ class Gate:
     images: asyncio.Lock = field(default_factory=asyncio.Lock)  # the same, of images
     listing: asyncio.Lock = field(default_factory=asyncio.Lock)  # all of a build's containers may be much to read
     saving: asyncio.Lock = field(default_factory=asyncio.Lock)  # the engine has what is saved on its disk meanwhile
-    pushing: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))  # by the name
+    pushing: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)  # by the name
     diffing: asyncio.Lock = field(default_factory=asyncio.Lock)  # all files of a container are read and kept in mind
     topping: asyncio.Lock = field(default_factory=asyncio.Lock)  # all of a container's command lines are read at once
     looking: asyncio.Lock = field(default_factory=asyncio.Lock)  # a container's files are read up to its users

@@ -92,7 +92,7 @@ async def _imported(gate: Gate, exchange: Exchange, query: dict[str, str]) -> No
         raise Refused("import", "an image is imported from the request's body alone; give - as its source")
     tag = new_tag(query["repo"], query.get("tag", "")) if query.get("repo") else None
     kept = [pair for pair in several(query) if pair[0] in {"message", "changes"}]
-    changes.see_short([value for name, value in kept if name == "changes"], ())
+    changes.see_cheap([value for name, value in kept if name == "changes"], ())
     async with keeping.room(gate) as left:
         with keeping.anchored(gate) as anchor:
             answer = await keeping.bring_in(gate, anchor, packed.plain(exchange.body()), left, *kept)
@@ -113,7 +113,7 @@ async def committed(gate: Gate, exchange: Exchange) -> None:
     if asked:
         raise Refused("field", f"{asked[0]} is not for builds; give it as one of the changes")
     kept = [pair for pair in several(query) if pair[0] in {"comment", "author", "changes"}]
-    changes.see_short([value for name, value in kept if name == "changes"], container["Config"]["Env"] or ())
+    changes.see_cheap([value for name, value in kept if name == "changes"], container["Config"]["Env"] or ())
     async with keeping.room(gate) as left:
         with keeping.anchored(gate) as anchor:
             answer = await snapshots.commit(gate, container, kept, anchor, left)

@@ -40,6 +40,10 @@ async def pulled(gate: Gate, exchange: Exchange, query: Mapping[str, str]) -> No
     async with gate.upstream.request("POST", "/images/create", asked, headers=logins.one(exchange)) as reply:
         await exchange.relay(reply.status, reply.pieces(), {"Content-Type": "application/json"})
     gate.own.used.add(str(reference))
+    if reference.digest is not None:  # else it goes with the build that pulled it for itself
+        image = await gate.upstream.ask("GET", f"/images/{reference}/json")
+        if image.ok:
+            await keeping.have(gate, image.json()["Id"])
 
 
 def see_allowed(gate: Gate, reference: references.Reference) -> None:

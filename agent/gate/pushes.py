@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from functools import partial
 from typing import TYPE_CHECKING
@@ -31,7 +32,9 @@ async def pushed(gate: Gate, exchange: Exchange, name: str) -> None:
     if not gate.policy.may_push(reference):
         raise Refused("push", f"{reference} is not among the images that may be pushed")
     await gate.bring()
-    async with gate.pushing[tag]:  # the end of one takes the name off the engine, also if another one found it there
+    async with gate.pushing.setdefault(
+        tag, asyncio.Lock()
+    ):  # the end of one takes the name off the engine, also if another one found it there
         await _pushed(gate, exchange, reference)
 
 

@@ -192,16 +192,14 @@ async def end_pushes(upstream: Upstream, journal: Journal, *tags: str) -> None:
 
 
 async def end_pulls(upstream: Upstream, journal: Journal, *names: str) -> list[dict[str, str]]:
-    """Take names with a digest off the engine, which a build's pulls left there, unless others pulled the same.
+    """Take names with a digest off the engine, which a build's pulls left there, unless others have the image as well.
 
     Returns what went with the last name of an image.
     """
     gone: list[dict[str, str]] = []
     for name in filter(partial(journal.has, "pull"), names):
         there = await upstream.ask("GET", f"/images/{name}/json")
-        repository = references.parse(name).name
-        tags = there.json()["RepoTags"] if there.ok else []
-        if not any(references.parse(each).name == repository for each in tags):
+        if there.ok and set(there.json()["RepoTags"]) <= {*journal.all("image").values()}:
             answer = await upstream.ask("DELETE", f"/images/{name}")
             gone += [each for each in answer.json() if "Deleted" in each] if answer.ok else []
         journal.remove("pull", name)

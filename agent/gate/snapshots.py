@@ -70,10 +70,7 @@ def settings(config: dict[str, Any]) -> dict[str, Any]:
 async def changes(gate: Gate, container: dict[str, Any]) -> list[dict[str, Any]]:
     """What it has that its image has not, and the other way round, by path (Docker API, ContainerChanges)."""
     async with gate.diffing:
-        image = (await gate.upstream.ask("GET", f"/images/{container['Image']}/json")).done().json()
-        in_memory = dict.fromkeys((image["Config"] or {}).get("Volumes") or (), "")  # and so none is made
-        body = {"Image": container["Image"], "Cmd": ["none"], "HostConfig": {"Tmpfs": in_memory}}
-        async with _stand_in(gate, body) as stand_in:
+        async with as_image(gate, container["Image"]) as stand_in:
             before = await _files(gate, stand_in)
         after = await _files(gate, container["Id"])
         return await in_thread(lambda: [{"Path": path, "Kind": kind} for path, kind in differences(before, after)])
@@ -105,6 +102,15 @@ async def _paused(gate: Gate, container: dict[str, Any]) -> AsyncIterator[None]:
     finally:
         if paused:
             await gate.upstream.ask("POST", f"{path}/unpause")
+
+
+@asynccontextmanager
+async def as_image(gate: Gate, image: str) -> AsyncIterator[str]:
+    """The id of a container that has an image's files, and no volumes."""
+    config = (await gate.upstream.ask("GET", f"/images/{image}/json")).done().json()["Config"] or {}
+    in_memory = dict.fromkeys(config.get("Volumes") or (), "")  # and so no volume is made
+    async with _stand_in(gate, {"Image": image, "Cmd": ["none"], "HostConfig": {"Tmpfs": in_memory}}) as stand_in:
+        yield stand_in
 
 
 @asynccontextmanager

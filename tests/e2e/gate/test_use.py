@@ -130,6 +130,8 @@ def test_links_in_the_workspace_lead_where_they_do_in_the_build(gate):
         "around": "/workspace/around",
         "out": "/etc",
         "beside": "/workspace-not/releases",
+        "none": "/root/none",
+        "cwd": "/proc/1/cwd/x",
     }.items():
         (gate.files / name).symlink_to(target)
     for source in ("current/deep", "again/deep", "all/releases/1/deep", "all/all/current/deep"):
@@ -138,10 +140,13 @@ def test_links_in_the_workspace_lead_where_they_do_in_the_build(gate):
     assert b"releases" in cli(gate, "run", "--rm", "-v", "/workspace/all:/d:ro", BUSYBOX, "ls", "/d").stdout
     words = ["--mount", "type=bind,source=/workspace/current/deep/file,target=/f", BUSYBOX, "cat", "/f"]
     assert cli(gate, "run", "--rm", *words).stdout == b"linked\n"
-    for source in ("around", "out", "beside"):
+    said = set()
+    for source in ("around", "out", "beside", "none", "cwd"):
         refused = cli(gate, "run", "--rm", "-v", f"/workspace/{source}:/d", BUSYBOX, "ls", "/d", check=False)
         assert refused.returncode in {125, 127}
         assert refused.stdout == b""
+        said.add(refused.stderr)
+    assert len(said) == 1, "what is there of the host is not told"
 
 
 def test_networks_join_containers_by_name_and_volumes_keep_files(gate):

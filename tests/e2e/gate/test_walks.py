@@ -210,10 +210,51 @@ def test_links_are_followed_as_the_engine_does(gate, links, is_pipe):
     cli(gate, "import", "-", "linked", stdin=data.getvalue())
     cli(gate, "create", "--name", "linked", "linked", "/x")
     said = cli(gate, "start", "linked", check=False).stderr
-    words = {True: b"is no file", None: b"too many links", False: b"exec"}
+    words = {True: b"is no file", None: b"links", False: b"exec"}
     assert words[is_pipe] in said
     cli(gate, "rm", "linked")
     cli(gate, "rmi", "linked")
+
+
+def layers_of(gate):
+    """Of the engine, on its disk; with what it made for others meanwhile."""
+    found = gate.engine.containers.get(gate.own()[0]["Id"]).attrs["GraphDriver"]["Data"]
+    return Path(found["UpperDir"]).parent
+
+
+@pytest.mark.parametrize("mounts", [[], ["-v", "/workspace:/w", "-v", "kept:/data/kept", "--tmpfs", "/tmp"]])
+def test_a_look_leaves_nothing_on_the_disk(gate, mounts):
+    """The engine leaves a container's layer there after an export."""
+    cli(gate, "run", "-d", "--name", "looked", *mounts, BUSYBOX, "sleep", "600")
+    folder = layers_of(gate)
+    cli(gate, "exec", "-u", "0", "looked", "true")
+    cli(gate, "restart", "-t", "0", "looked")
+    cli(gate, "rm", "-f", "looked")
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("target", ["/lnk", "/lnk/sub"])
+def test_no_link_moves_a_mount_over_it(gate, target):
+    """A mount goes where links lead, and so over the users; what the engine opens is below."""
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as archive:
+        for name, kind, to in (
+            ("etc", tarfile.DIRTYPE, ""),
+            ("etc/passwd", tarfile.FIFOTYPE, ""),
+            ("lnk", tarfile.SYMTYPE, "/etc" if target == "/lnk" else "/"),
+            ("sub", tarfile.SYMTYPE, "/etc"),
+        ):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname, member.mode = kind, to, 0o755
+            archive.addfile(member)
+    cli(gate, "import", "-", "moved", stdin=data.getvalue())
+    (gate.files / "users").mkdir(exist_ok=True)
+    (gate.files / "users/passwd").write_text("root:x:0:0::/:/bin/sh\n")
+    cli(gate, "create", "--name", "moved", "-v", f"/workspace/users:{target}", "moved", "/x")
+    gate.ask("PUT", "/containers/moved/archive?path=/", tar_of({"more": b""}))  # from now on it is looked at itself
+    assert b"is no file" in cli(gate, "start", "moved", check=False).stderr
+    cli(gate, "rm", "moved")
+    cli(gate, "rmi", "moved")
 
 
 def test_nor_is_it_again_nor_a_command_of_another_user(gate):
@@ -255,9 +296,10 @@ def test_what_goes_as_it_stops_is_not_restarted(gate):
 
 
 def test_looks_that_take_long_leave_others_their_turn(gate_of):
-    """A file of a terabyte that is all hole comes before the users in an export."""
+    """A file of a terabyte that is all hole comes before the users in an export, which shows what a mount hides."""
     gate = gate_of("long-looks").start()
-    cli(gate, "run", "-d", "--name", "holes", BUSYBOX, "sh", "-c", HOLES)
+    (gate.files / "users").write_text("root:x:0:0::/:/bin/sh\n")
+    cli(gate, "run", "-d", "--name", "holes", "-v", "/workspace/users:/etc/passwd", BUSYBOX, "sh", "-c", HOLES)
     until(lambda: cli(gate, "logs", "holes").stdout == b"ready\n", 20, "the file")
     cli(gate, "create", "--name", "other", BUSYBOX, "sleep", "600")
     with ThreadPoolExecutor(45) as pool:
