@@ -12,7 +12,7 @@ from agent.gate.queries import containers_with, filters, of_build, only
 from agent.gate.removal import end_pulls, untag
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from agent.gate.exchange import Exchange
     from agent.gate.gate import Gate
@@ -28,20 +28,25 @@ async def removed(gate: Gate, exchange: Exchange, name: str) -> None:
     tags = [each for each, image_id in gate.journal.all("tag").items() if image_id == image]
     if tag is None and len(tags) > 1 and query.get("force") not in {"1", "true"}:
         raise Conflict(f"image {name} has several names; remove them one by one, or with force")
-    gone: list[dict[str, str]] = []
-    if tag is None or tags == [tag]:
-        if (deleted := await _deleted(gate, image, query)) is None:
-            raise Conflict(f"image {name} is in use by a container")
-        gone = deleted
-    else:
-        tags = [tag]
+    if tag is not None and tags != [tag]:
+        await exchange.answer(200, await _forgotten(gate, image, [tag], []))
+        return
+    if (deleted := await _deleted(gate, image, query)) is None:
+        raise Conflict(f"image {name} is in use by a container")
+    await exchange.answer(200, await _forgotten(gate, image, tags, deleted))
+
+
+async def _forgotten(
+    gate: Gate, image: str, tags: Sequence[str], deleted: Sequence[dict[str, str]]
+) -> list[dict[str, str]]:
+    """Forget these names of an image, and what goes with them; all that is told of it, with what was `deleted`."""
     for each in tags:
         gate.journal.remove("tag", each)
     digests = _without_tag(gate, image)
-    gone += await end_pulls(gate.upstream, gate.journal, *digests)
+    gone = [*deleted, *await end_pulls(gate.upstream, gate.journal, *digests)]
     if not gate.journal.has("image", image):
         await _keep_nameless(gate, image)
-    await exchange.answer(200, [*({"Untagged": familiar(each)} for each in (*tags, *digests)), *gone])
+    return [*({"Untagged": familiar(each)} for each in (*tags, *digests)), *gone]
 
 
 def _without_tag(gate: Gate, image: str) -> list[str]:
@@ -91,9 +96,7 @@ async def pruned(gate: Gate, exchange: Exchange) -> None:
             if (tags and not is_whole) or await _is_in_use(gate, image):
                 continue
             if (deleted := await _deleted(gate, image, {})) is not None:
-                for tag in tags:
-                    gate.journal.remove("tag", tag)
-                gone += [*({"Untagged": familiar(tag)} for tag in tags), *deleted]
+                gone += await _forgotten(gate, image, tags, deleted)
     await exchange.answer(200, {"ImagesDeleted": gone or None, "SpaceReclaimed": 0})
 
 

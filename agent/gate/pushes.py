@@ -32,9 +32,8 @@ async def pushed(gate: Gate, exchange: Exchange, name: str) -> None:
     if not gate.policy.may_push(reference):
         raise Refused("push", f"{reference} is not among the images that may be pushed")
     await gate.bring()
-    async with gate.pushing.setdefault(
-        tag, asyncio.Lock()
-    ):  # the end of one takes the name off the engine, also if another one found it there
+    turn = gate.pushing.setdefault(tag, asyncio.Lock())
+    async with turn:  # the end of one takes the name off the engine, also if another one found it there
         await _pushed(gate, exchange, reference)
 
 
