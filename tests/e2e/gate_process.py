@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -65,15 +66,14 @@ class GateProcess:
 
     def ask(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, Any]:
         """The status and the answer's JSON, or its bytes."""
-        connection = http.client.HTTPConnection("docker", timeout=60)
-        connection.sock = socket.socket(socket.AF_UNIX)
-        connection.sock.settimeout(60)
-        connection.sock.connect(str(self.socket))
         content = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        connection.request(method, f"{API}{path}", content, {"Content-Type": "application/json", **(headers or {})})
-        answer = connection.getresponse()
-        data = answer.read()
-        connection.close()
+        with closing(http.client.HTTPConnection("docker", timeout=60)) as connection:
+            connection.sock = socket.socket(socket.AF_UNIX)
+            connection.sock.settimeout(60)
+            connection.sock.connect(str(self.socket))
+            connection.request(method, f"{API}{path}", content, {"Content-Type": "application/json", **(headers or {})})
+            answer = connection.getresponse()
+            data = answer.read()
         try:
             return answer.status, json.loads(data or b"null")
         except ValueError:
