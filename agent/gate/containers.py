@@ -17,12 +17,11 @@ from agent.gate.upstream import Answer
 from agent.gate.user_files import see_it_can_start
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from agent.gate.exchange import Exchange
     from agent.gate.gate import Gate
 
-_STARTS = {"start", "unpause"}
 _ENDS = {"stop", "kill"}
 _OF_A_MOUNT = re.compile(r"cannot access path|escapes the base directory|resolving symlinks in combined path")
 # Options of ps(1) with which what is before the process id is one word each. With some, the engine reads all processes
@@ -72,20 +71,25 @@ def acting(method: str, action: str, *keys: str) -> Any:
         query = only(exchange, *keys)
         container = gate.own.container_id(name)
         await exchange.nothing()
-        if action in _STARTS:
+        if action == "unpause":
             disk.see_room(gate)
             await see_it_can_start(gate, container)
         was_kept = action in _ENDS and await gate.restarts.let_go(container)
         answer = await gate.upstream.ask(method, f"/containers/{container}/{action}", query)
-        if action == "start" and answer.ok:
-            gate.restarts.keep(container)
-        if action == "start":
-            answer = _without_paths(answer)
         if was_kept and action == "kill" and answer.status == HTTPStatus.CONFLICT:  # it was to be started again
             answer = Answer(HTTPStatus.NO_CONTENT, b"")
         await pass_on(exchange, answer)
 
     return act
+
+
+async def started(gate: Gate, exchange: Exchange, name: str) -> None:
+    """POST /containers/NAME/start."""
+    query = only(exchange, "detachKeys")
+    container = gate.own.container_id(name)
+    await exchange.nothing()
+    disk.see_room(gate)
+    await pass_on(exchange, await _start(gate, container, query))
 
 
 async def restarted(gate: Gate, exchange: Exchange, name: str) -> None:
@@ -99,16 +103,18 @@ async def restarted(gate: Gate, exchange: Exchange, name: str) -> None:
         raise Refused("field", "AutoRemove: such a container goes as it stops, so it is not restarted here")
     await gate.restarts.let_go(container)
     answer = await gate.upstream.ask("POST", f"/containers/{container}/stop", query)
-    if answer.ok:
-        await see_it_can_start(gate, container)
-        answer = _without_paths(await gate.upstream.ask("POST", f"/containers/{container}/start"))
+    await pass_on(exchange, await _start(gate, container, {}) if answer.ok else answer)
+
+
+async def _start(gate: Gate, container: str, query: Mapping[str, str]) -> Answer:
+    """Look at it, and start it. What the engine says of a mount tells where links lead on the host, and what is there.
+
+    Raises Refused.
+    """
+    await see_it_can_start(gate, container)
+    answer = await gate.upstream.ask("POST", f"/containers/{container}/start", query)
     if answer.ok:
         gate.restarts.keep(container)
-    await pass_on(exchange, answer)
-
-
-def _without_paths(answer: Answer) -> Answer:
-    """The answer to a start. What the engine says of a mount tells where links lead on the host, and what is there."""
     if answer.ok or not _OF_A_MOUNT.search(answer.message()):
         return answer
     message = "the source of a mount is not in the workspace or its volume, or a link in it leads out of there"

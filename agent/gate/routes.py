@@ -51,7 +51,7 @@ _TABLE: list[tuple[str, str, Answer]] = [
     ("GET", "/containers/([^/]+)/logs", streaming("logs", *_LOGS)),
     ("GET", "/containers/([^/]+)/export", streaming("export")),
     ("GET", "/containers/([^/]+)/stats", streaming("stats", "stream", "one-shot")),
-    ("POST", "/containers/([^/]+)/start", acting("POST", "start", "detachKeys")),
+    ("POST", "/containers/([^/]+)/start", containers.started),
     ("POST", "/containers/([^/]+)/stop", acting("POST", "stop", "signal", "t")),
     ("POST", "/containers/([^/]+)/restart", containers.restarted),
     ("POST", "/containers/([^/]+)/kill", acting("POST", "kill", "signal")),
