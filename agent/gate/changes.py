@@ -10,19 +10,19 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from agent.gate import ports
 from agent.gate.policy import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
 _MOST = 64 * 1024  # characters of all of them, with variables put in
-_MOST_PORTS = 1000
 _MOST_SEARCHES = 10**6  # words in which variables are put in, by variables: it goes through all of these for each
 _CONTINUED = re.compile(r"[\\`][ \t\r]*\n")
 _COMMENT = re.compile(r"[\s\ufeff]*#")  # one may say what `\` means
 _UNREAD = re.compile(r"\s*(?:CMD|ENTRYPOINT|ONBUILD|HEALTHCHECK)\s", re.IGNORECASE)  # in which nothing is put in
 _PORTS = re.compile(r"[\s\ufeff]*EXPOSE\s(.*)", re.IGNORECASE | re.DOTALL)
-_PORT = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/[a-z]+)?", re.IGNORECASE)
+_PORT = re.compile(r"[0-9]{1,5}(?:-[0-9]{1,5})?(?:/[a-z]+)?", re.IGNORECASE)
 _PLAIN = re.compile(r"(?:[^$\\]|\\.|\\$|\$[A-Za-z_]\w*|\$\{[A-Za-z_]\w*(?::[-+][^${}\\]*)?\})*", re.ASCII | re.DOTALL)
 
 
@@ -34,9 +34,10 @@ def see_cheap(changes: Sequence[str], environment: Collection[str]) -> None:
     whole = "\n".join(changes)
     if _CONTINUED.search(whole):
         raise _refusal("an instruction over several lines is not for builds; write it in one")
+    lines = whole.split("\n")
+    _see_few_ports(lines)
     longest, total, words, known = max(map(len, environment), default=0), 0, 0, len(environment)
-    _see_few_ports(whole.split("\n"))
-    for line in whole.split("\n"):
+    for line in lines:
         if _COMMENT.match(line):
             raise _refusal("a comment is not for builds")
         length = len(line)
@@ -55,12 +56,11 @@ def see_cheap(changes: Sequence[str], environment: Collection[str]) -> None:
 
 
 def _see_few_ports(lines: Sequence[str]) -> None:
-    ports = [port for line in lines if (told := _PORTS.match(line)) for port in told[1].split()]
-    spans = [_PORT.fullmatch(port) for port in ports]
-    if not all(spans):
+    exposed = [port for line in lines if (told := _PORTS.match(line)) for port in told[1].split()]
+    if not all(map(_PORT.fullmatch, exposed)):
         raise _refusal("EXPOSE: ports are taken as 80, 8000-8009 and 53/udp, without variables")
-    if sum(max(int(each[2] or each[1]) - int(each[1]), 0) + 1 for each in spans if each) > _MOST_PORTS:
-        raise _refusal(f"EXPOSE: more than {_MOST_PORTS} ports are not for builds")
+    if sum(map(ports.count, exposed)) > ports.MOST_EXPOSED:
+        raise _refusal(f"EXPOSE: more than {ports.MOST_EXPOSED} ports are not for builds")
 
 
 def _refusal(text: str) -> Refused:

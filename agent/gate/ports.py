@@ -17,7 +17,7 @@ _ANY_ADDRESS = {"", "0.0.0.0", "::", "127.0.0.1", "::1", "localhost"}  # noqa: S
 _PORT = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 _CONTAINER_PORT = re.compile(r"[0-9]{1,5}(?:/(?:tcp|udp|sctp))?")
 _MOST_PORTS = 100  # of a container: the engine starts a process for each
-_MOST_EXPOSED = 1000  # of a container: the engine tells them in lists
+MOST_EXPOSED = 1000  # of a container: the engine tells them in lists
 
 
 def published(
@@ -41,8 +41,8 @@ def published(
             _check_port(binding.HostPort)
             wanted[port] += _at_each(binding.HostPort, gateways, free_ports)
     exposed = (*request.ExposedPorts, *(inherited.get("ExposedPorts") or ()))
-    if sum(map(_ports, exposed)) > _MOST_EXPOSED:
-        raise Refused("field", f"ExposedPorts: more than {_MOST_EXPOSED} ports are not for builds")
+    if sum(map(count, exposed)) > MOST_EXPOSED:
+        raise Refused("field", f"ExposedPorts: more than {MOST_EXPOSED} ports are not for builds")
     if host.PublishAllPorts:
         for port in exposed:
             wanted.setdefault(port, _at_each("", gateways, free_ports))
@@ -51,7 +51,7 @@ def published(
     return wanted
 
 
-def _ports(text: str) -> int:
+def count(text: str) -> int:
     """How many ports one is, as in `8000-8009/tcp`."""
     first, _, last = text.partition("/")[0].partition("-")
     return max(int(last or first) - int(first), 0) + 1 if first.isdecimal() and (last or "0").isdecimal() else 1
