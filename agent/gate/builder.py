@@ -99,13 +99,16 @@ class Builder:
             raise
 
     async def _take_over(self, gate: Gate) -> None:
-        tags = _tags(found := await self._listed())
-        for image in [each["Id"] for each in found]:
+        found = await self._listed()
+        for each in found:
+            image = each["Id"]
             if image not in self._images:
                 self._images[image] = await _taken(gate, self._daemon, image)
-            for name in [each for each, tagged in tags.items() if tagged == image and self._tags.get(each) != image]:
-                await _named(gate, name, self._images[image])  # at once: without a name it is one to prune
-        self._tags = tags
+            if (there := self._images[image]) is not None:
+                for name in _tags([each]):
+                    if self._tags.get(name) != image:
+                        await _named(gate, name, there)  # at once: without a name it is one to prune
+        self._tags = _tags(found)
 
     async def _begin(self, gate: Gate) -> None:
         """Begin with those images that the build has; others are of builds before. The cache of steps is no image."""
@@ -224,9 +227,7 @@ async def _taken(gate: Gate, daemon: Upstream, image: str) -> str | None:
         return None
 
 
-async def _named(gate: Gate, name: str, image: str | None) -> None:
-    if image is None:
-        return
+async def _named(gate: Gate, name: str, image: str) -> None:
     try:
         tag = new_tag(name)
         await keeping.have(gate, image)

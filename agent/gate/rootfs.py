@@ -28,8 +28,14 @@ Look = Callable[[Collection[Path]], Awaitable[Looked]]
 _MOST_MOUNTS = 20  # of a container that is asked path by path
 _STAT = "x-docker-container-path-stat"
 # Go, io/fs.FileMode
-_KINDS = {1 << 31: tar.Kind.FOLDER, 1 << 27: tar.Kind.SYMLINK, 1 << 26: tar.Kind.BLOCK_DEVICE, 1 << 25: tar.Kind.FIFO}
-_OTHER = 1 << 24 | 1 << 19
+_KINDS = {
+    1 << 31: tar.Kind.FOLDER,
+    1 << 27: tar.Kind.SYMLINK,
+    1 << 26: tar.Kind.BLOCK_DEVICE,
+    1 << 25: tar.Kind.FIFO,
+    1 << 24: tar.Kind.OTHER,  # a socket
+    1 << 19: tar.Kind.OTHER,
+}
 
 
 async def of(upstream: Upstream, container: str) -> Look:
@@ -87,8 +93,6 @@ async def _member(upstream: Upstream, container: str, path: Path) -> tar.Member 
             raise _untold(whole)
         mode = json.loads(base64.b64decode(reply.headers[_STAT]))["mode"]
     kind = next((kind for bit, kind in _KINDS.items() if mode & bit), tar.Kind.FILE)
-    if kind is tar.Kind.FILE and mode & _OTHER:
-        kind = tar.Kind.OTHER
     if kind is tar.Kind.SYMLINK:  # the header tells where it leads in the end, not what it says
         return await _link(upstream, container, query)
     return tar.Member(name=whole, kind=kind, mode=0, mtime=0, size=0, target="", data=iter(()))
